@@ -1,0 +1,83 @@
+"""The one way in, as its users see it: a `ControlPlane` that can be asked.
+
+`felix.transport.rpc_client` asks a node over ZeroMQ; tests hand the HTTP app one that lives in the
+same process.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from felix.proto import commands, queries, resources
+from felix.proto.commands import Deleted
+from felix.proto.rpc import Answer, AnyRequest, Consistency
+
+TIMEOUT_S_DEFAULT = 5.0
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """How to ask: everything about a request but what it says."""
+
+    timeout_s: float = TIMEOUT_S_DEFAULT
+    consistency: Consistency = "linearizable"
+    idempotency_key: str | None = None
+    request_id: str = ""
+    principal: str = ""
+    source: str = ""
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What came back."""
+
+    result: Answer
+    version: int
+    """Of the catalog: for a command the version at which it took effect."""
+    age_ms: int = 0
+    """How old a stale read may be."""
+
+
+class ControlPlane(Protocol):
+    """Something that answers commands and queries."""
+
+    def ask(self, message: AnyRequest, call: Call = Call()) -> Answered:  # noqa: B008 - immutable
+        """Ask and wait for the answer, at most `call.timeout_s`.
+
+        Raises: any `felix.proto.errors.FelixError`; its `outcome` says what may be concluded.
+        """
+        ...
+
+
+_ANSWERS: dict[type[AnyRequest], type] = {
+    commands.CreateTenant: resources.Tenant,
+    commands.UpdateTenant: resources.Tenant,
+    commands.DeleteTenant: Deleted,
+    commands.CreateNamespace: resources.Namespace,
+    commands.UpdateNamespace: resources.Namespace,
+    commands.DeleteNamespace: Deleted,
+    commands.CreateStream: resources.Stream,
+    commands.UpdateStream: resources.Stream,
+    commands.DeleteStream: Deleted,
+    commands.CreateCache: resources.Cache,
+    commands.UpdateCache: resources.Cache,
+    commands.DeleteCache: Deleted,
+    queries.GetTenant: resources.Tenant,
+    queries.ListTenants: queries.Listing,
+    queries.GetNamespace: resources.Namespace,
+    queries.ListNamespaces: queries.Listing,
+    queries.GetStream: resources.Stream,
+    queries.ListStreams: queries.Listing,
+    queries.GetCache: resources.Cache,
+    queries.ListCaches: queries.Listing,
+    queries.GetSnapshot: queries.SnapshotChunk,
+    queries.WatchUpdates: queries.UpdateBatch,
+    queries.GetFeedSnapshot: queries.FeedSnapshot,
+    queries.GetFeedChanges: queries.FeedChanges,
+    queries.GetCluster: queries.ClusterStatus,
+}
+
+
+def answer_type(message: AnyRequest) -> type:
+    """Name the type of the answer to a message."""
+    return _ANSWERS[type(message)]

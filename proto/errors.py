@@ -1,0 +1,224 @@
+"""Every error the control plane says aloud, in families by what the caller may conclude.
+
+* `NotApplied`: the request had no effect and will have none.
+* `Unknown`: the request may or may not have taken effect. A retry is safe only with an
+  idempotency key.
+* `Gone`: what was asked for is not there (any more).
+
+`code` is stable and part of the protocol; messages are for people and may change.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+Outcome = Literal["not_applied", "unknown", "gone"]
+
+
+class ErrorReply(msgspec.Struct, frozen=True, tag="Error", tag_field="type", omit_defaults=True):
+    """An error as it travels."""
+
+    code: str
+    message: str
+    outcome: Outcome = "not_applied"
+    retry_after_ms: int | None = None
+    """How long to wait before trying again; absent where trying again cannot help."""
+    details: dict[str, int | str] = {}
+
+
+class FelixError(Exception):
+    """Base of everything a peer or caller may be told."""
+
+    code: ClassVar[str] = "internal"
+    outcome: ClassVar[Outcome] = "unknown"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_ms: int | None = None,
+        details: dict[str, int | str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_ms = retry_after_ms
+        self.details = details or {}
+
+    def to_reply(self) -> ErrorReply:
+        """Render for the wire."""
+        return ErrorReply(self.code, self.message, self.outcome, self.retry_after_ms, self.details)
+
+
+class NotApplied(FelixError):
+    """The request had no effect and will have none."""
+
+    outcome = "not_applied"
+
+
+class Unknown(FelixError):
+    """The outcome is not known to whoever answers."""
+
+    outcome = "unknown"
+
+
+class Gone(FelixError):
+    """What was asked for is not there (any more)."""
+
+    outcome = "gone"
+
+
+# --- the peer's fault: the bytes or the values are wrong --------------------------------------
+
+
+class Malformed(NotApplied):
+    """The bytes are not a message of this protocol (syntax, size, depth, version)."""
+
+    code = "malformed"
+
+
+class UnsupportedVersion(Malformed):
+    """The envelope has a version this build does not speak."""
+
+    code = "unsupported_version"
+
+
+class UnknownMessage(Malformed):
+    """The message type is not known, or not one that may be sent here."""
+
+    code = "unknown_message"
+
+
+class Unprocessable(NotApplied):
+    """Well-formed, but a member is missing, of the wrong type or out of its type's range."""
+
+    code = "unprocessable"
+
+
+class ValidationFailed(NotApplied):
+    """Well-typed, but a value breaks a rule of the model; `details["pointer"]` says which."""
+
+    code = "validation_error"
+
+
+class KeyReused(NotApplied):
+    """The idempotency key was used before with another request."""
+
+    code = "key_reused"
+
+
+# --- the state says no ------------------------------------------------------------------------
+
+
+class NotFound(Gone):
+    """The object, or the parent it should live in, does not exist."""
+
+    code = "not_found"
+
+
+class AlreadyExists(NotApplied):
+    """A tenant or namespace of that name exists."""
+
+    code = "already_exists"
+
+
+class Conflict(NotApplied):
+    """A stream or cache of that name exists."""
+
+    code = "conflict"
+
+
+class PreconditionFailed(NotApplied):
+    """`expected_version` is not the version that last changed the object."""
+
+    code = "precondition_failed"
+
+
+class Compacted(Gone):
+    """History does not reach back that far; `details` has `oldest`, `current`, `epoch`."""
+
+    code = "compacted"
+
+
+class FutureVersion(NotApplied):
+    """The version asked for has not happened yet; `details` has `current` and `epoch`."""
+
+    code = "future_version"
+
+
+# --- the cluster says not now -----------------------------------------------------------------
+
+
+class NotLeader(NotApplied):
+    """This node is not the leader; `details` may have `leader_id`."""
+
+    code = "not_leader"
+
+
+class NoLeader(NotApplied):
+    """There is no leader, or no quorum to confirm one."""
+
+    code = "no_leader"
+
+
+class Overloaded(NotApplied):
+    """Too much is in flight; what has been accepted is being finished."""
+
+    code = "overloaded"
+
+
+class TooLarge(NotApplied):
+    """A message, batch or value is larger than its limit."""
+
+    code = "too_large"
+
+
+class ShuttingDown(NotApplied):
+    """The node is stopping and takes no new work."""
+
+    code = "shutting_down"
+
+
+class DeadlineExceeded(Unknown):
+    """The deadline passed; a write may still take effect."""
+
+    code = "deadline_exceeded"
+
+
+class OutcomeUnknown(Unknown):
+    """Leadership was lost while the write was under way; it may still take effect."""
+
+    code = "outcome_unknown"
+
+
+class Internal(Unknown):
+    """A fault of ours."""
+
+    code = "internal"
+
+
+def _families(base: type[FelixError]) -> dict[str, type[FelixError]]:
+    found = {}
+    for cls in base.__subclasses__():
+        found.update(_families(cls))
+        if "code" in vars(cls):
+            found[cls.code] = cls
+    return found
+
+
+BY_CODE: dict[str, type[FelixError]] = _families(FelixError)
+
+
+def from_reply(reply: ErrorReply) -> FelixError:
+    """Turn a received error back into the exception it was.
+
+    A code of a newer peer becomes the plain error of its family.
+    """
+    families: dict[Outcome, type[FelixError]] = {
+        "not_applied": NotApplied,
+        "unknown": Unknown,
+        "gone": Gone,
+    }
+    cls = BY_CODE.get(reply.code, families[reply.outcome])
+    return cls(reply.message, retry_after_ms=reply.retry_after_ms, details=dict(reply.details))

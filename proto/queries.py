@@ -1,0 +1,217 @@
+"""What asks and changes nothing, and the answers. Names are those of the specification."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from felix.proto.resources import Key, Resource
+from felix.proto.updates import SnapshotChunk, UpdateBatch
+
+PAGE_SIZE_DEFAULT = 1000
+PAGE_SIZE_MAX = 10_000
+
+Feed = Literal["tenants", "namespaces", "streams", "caches"]
+
+
+class Query(
+    msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", gc=False
+):
+    """Base of all queries."""
+
+
+class Paged(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """A listing in the order of names."""
+
+    filter: str = ""
+    """Keep the names that contain this; with `*` or `?` it is a whole-name pattern."""
+    page_size: int = 0
+    """At most this many items; 0 is everything that fits in one answer."""
+    page_token: str = ""
+    """`next_page_token` of the page before."""
+
+
+class GetTenant(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Tenant`."""
+
+    tenant_id: str
+
+
+class ListTenants(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Listing`."""
+
+
+class GetNamespace(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Namespace`."""
+
+    tenant_id: str
+    namespace: str
+
+
+class ListNamespaces(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Listing`; not_found if the tenant is missing."""
+
+    tenant_id: str
+
+
+class GetStream(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Stream`."""
+
+    tenant_id: str
+    namespace: str
+    stream: str
+
+
+class ListStreams(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Listing`; not_found if the tenant or namespace is missing."""
+
+    tenant_id: str
+    namespace: str
+
+
+class GetCache(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Cache`."""
+
+    tenant_id: str
+    namespace: str
+    cache: str
+
+
+class ListCaches(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Listing`; not_found if the tenant or namespace is missing."""
+
+    tenant_id: str
+    namespace: str
+
+
+class GetSnapshot(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """The whole metadata at one version, in chunks. Answer: `SnapshotChunk`.
+
+    Errors: compacted, future_version.
+    """
+
+    version: int = 0
+    """0 is the latest."""
+    chunk: int = 0
+
+
+class WatchUpdates(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """The updates after `from_version`. Answer: `UpdateBatch`.
+
+    Errors: compacted (too old, or of another epoch), future_version.
+    """
+
+    from_version: int
+    epoch: int = 0
+    """Epoch in which `from_version` was seen; 0 does not check."""
+    limit: int = 0
+    """At most this many updates; 0 is the server's limit."""
+    wait_ms: int = 0
+    """With nothing to tell, answer only after the next update or this time."""
+
+
+class GetFeedSnapshot(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Items of one feed of the HTTP contract (section 5). Answer: `FeedSnapshot`."""
+
+    feed: Feed
+
+
+class GetFeedChanges(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Changes of one feed of the HTTP contract (section 5). Answer: `FeedChanges`."""
+
+    feed: Feed
+    since: int = 0
+    """Inclusive."""
+    limit: int = 1000
+
+
+class GetCluster(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """The cluster as the answering node sees it; needs no quorum. Answer: `ClusterStatus`."""
+
+
+AnyQuery: TypeAlias = (
+    GetTenant
+    | ListTenants
+    | GetNamespace
+    | ListNamespaces
+    | GetStream
+    | ListStreams
+    | GetCache
+    | ListCaches
+    | GetSnapshot
+    | WatchUpdates
+    | GetFeedSnapshot
+    | GetFeedChanges
+    | GetCluster
+)
+
+
+class Listing(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
+    """One page."""
+
+    items: list[Resource]
+    next_page_token: str = ""
+    """Empty on the last page."""
+
+
+class FeedChange(msgspec.Struct, frozen=True):
+    """One change of a feed, in the contract's words."""
+
+    seq: int
+    op: Literal["created", "updated", "deleted"]
+    key: Key
+    object: Resource | None
+    """The object after the change; for `deleted` the last one, where it is still known."""
+
+
+class FeedSnapshot(msgspec.Struct, frozen=True, tag_field="type"):
+    """All objects of a feed."""
+
+    items: list[Resource]
+    next_seq: int
+
+
+class FeedChanges(msgspec.Struct, frozen=True, tag_field="type"):
+    """Changes of a feed, oldest first."""
+
+    items: list[FeedChange]
+    next_seq: int
+    """The next `since`: one more than the last item's `seq` when the answer was cut."""
+
+
+class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One member as the answering node sees it."""
+
+    id: str
+    name: str
+    role: Literal["leader", "follower", "candidate", "learner", "unknown"]
+    addresses: dict[str, str]
+    """By listener: `peers`, `rpc`, `watch`, `http`, `metrics`."""
+    match_index: int | None = None
+    """The last log entry known to be on this member's disk; known to the leader only."""
+    lag: int | None = None
+    """Entries behind the leader's last one; known to the leader only."""
+    active: bool | None = None
+    """Heard from within the last election timeout; known to the leader only."""
+
+
+class ClusterStatus(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    """The cluster as the answering node sees it."""
+
+    cluster_id: str
+    node_id: str
+    """Of the node that answers."""
+    leader_id: str | None
+    term: int
+    commit_index: int
+    applied_index: int
+    version: int
+    epoch: int
+    digest: str
+    members: list[MemberStatus]
+
+
+AnyAnswer: TypeAlias = (
+    Listing | SnapshotChunk | UpdateBatch | FeedSnapshot | FeedChanges | ClusterStatus
+)

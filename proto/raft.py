@@ -1,0 +1,183 @@
+"""RAFT's own records: log entries, hard state, and the messages between peers.
+
+Section numbers are those of Ongaro's dissertation, "Consensus: Bridging Theory and Practice".
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TypeAlias
+
+import msgspec
+
+from felix.proto.ids import Index, NodeId, Term
+
+
+class EntryKind(IntEnum):
+    """What an entry's data is."""
+
+    NOOP = 0
+    """Proposed by a new leader to commit what earlier terms left behind (section 3.6.2)."""
+    COMMAND = 1
+    """An encoded `Proposal` for the state machine."""
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One position of the log."""
+
+    index: Index
+    term: Term
+    kind: EntryKind
+    data: bytes
+
+
+class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a node must remember over a restart before it answers anyone (section 3.8)."""
+
+    term: Term = Term(0)
+    vote: NodeId | None = None
+
+
+class Membership(msgspec.Struct, frozen=True, array_like=True):
+    """Who takes part: the names of the members' addresses live elsewhere."""
+
+    voters: tuple[NodeId, ...]
+    """Sorted."""
+
+
+class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True):
+    """Which prefix of the log a snapshot file stands for, and how to know the file is whole."""
+
+    index: Index
+    term: Term
+    membership: Membership
+    size_bytes: int
+    checksum: str
+    """BLAKE2b-256 of the file, hex."""
+
+
+class PeerMessage(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Base of what peers say to each other."""
+
+    sender: NodeId
+    to: NodeId
+    term: Term
+
+
+class PreVote(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """Would you vote for me in `term`? Changes nobody's state (section 9.6)."""
+
+    last_index: Index
+    last_term: Term
+
+
+class PreVoteReply(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer to `PreVote`; `term` is the one asked for when granted, else the sender's own."""
+
+    granted: bool
+
+
+class RequestVote(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """Vote for me (section 3.4)."""
+
+    last_index: Index
+    last_term: Term
+
+
+class VoteReply(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer to `RequestVote`, sent after the vote is on disk."""
+
+    granted: bool
+
+
+class AppendEntries(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """Replicate entries, and carry the commit index (section 3.5)."""
+
+    prev_index: Index
+    prev_term: Term
+    commit: Index
+    entries: tuple[Entry, ...]
+
+
+class AppendReply(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer to `AppendEntries`, sent after the entries are on disk.
+
+    Accepted: `index` is the last entry known to match. Rejected: `index` and `hint_term` say where
+    the logs may still agree, so that the leader steps back a whole term at a time.
+    """
+
+    accepted: bool
+    index: Index
+    hint_term: Term = Term(0)
+    rejected_prev: Index = Index(0)
+    """The `prev_index` that did not match, so that a late answer is recognised."""
+
+
+class Heartbeat(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """I lead. Also how the commit index travels when there is nothing to append."""
+
+    commit: Index
+    """Never more than what the receiver is known to have."""
+    round: int
+    """Answered with the same number, for ReadIndex (section 6.4); 0 wants no answer."""
+
+
+class HeartbeatReply(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer to `Heartbeat`."""
+
+    round: int
+
+
+class InstallSnapshot(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """One chunk of the leader's snapshot (section 5.1)."""
+
+    meta: SnapshotMeta
+    offset: int
+    data: bytes
+    """Filled in by whoever has the file; the core decides which piece to send."""
+
+
+class SnapshotReply(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer to `InstallSnapshot`: the next byte wanted, or that the snapshot is in place."""
+
+    index: Index
+    """Of the snapshot."""
+    offset: int
+    installed: bool
+
+
+class ReadIndexRequest(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """A follower asks up to which index it must have applied to answer a read (section 6.4)."""
+
+    context: int
+
+
+class ReadIndexReply(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer to `ReadIndexRequest`; index 0 is a refusal: ask again later."""
+
+    context: int
+    index: Index
+
+
+AnyPeerMessage: TypeAlias = (
+    PreVote
+    | PreVoteReply
+    | RequestVote
+    | VoteReply
+    | AppendEntries
+    | AppendReply
+    | Heartbeat
+    | HeartbeatReply
+    | InstallSnapshot
+    | SnapshotReply
+    | ReadIndexRequest
+    | ReadIndexReply
+)
+
+
+class PeerFrame(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The envelope of a peer message."""
+
+    protocol: int
+    cluster_id: str
+    message: AnyPeerMessage

@@ -1,0 +1,149 @@
+"""The resources of the control plane: one model for every face.
+
+Field names are those of the specification (seed, "Core Data Model" and "Admin API"). The HTTP
+contract of the existing Felix service spells some of them differently (`durable: true` for
+`durability: durable`, `consistency: Quorum` for `ack_policy: quorum`); `felix.http.spelling`
+translates, nothing else knows.
+
+Every resource is immutable. On the wire a field that has its default is absent.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+StreamKind = Literal["Stream", "Queue", "Cache"]
+Durability = Literal["ephemeral", "durable"]
+AckPolicy = Literal["leader_only", "quorum"]
+Delivery = Literal["AtMostOnce", "AtLeastOnce"]
+
+Key: TypeAlias = tuple[str, ...]
+"""The names that lead to a resource, outermost first: `(tenant_id, namespace, stream)`."""
+
+
+class Quotas(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Limits of a tenant or a namespace (seed, "Quota Enforcement"); None is unlimited."""
+
+    max_streams: int | None = None
+    max_publish_rate: int | None = None
+    """Messages per second."""
+    max_subscribe_connections: int | None = None
+    max_storage_bytes: int | None = None
+    max_cache_memory: int | None = None
+    """Bytes."""
+
+
+class Encryption(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Which key encrypts a tenant's data, and how often it is replaced."""
+
+    key_id: str
+    rotation_period_seconds: int | None = None
+
+
+class RetentionPolicy(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """How long a stream keeps its messages; None is without limit."""
+
+    max_age_seconds: int | None = None
+    max_size_bytes: int | None = None
+
+
+class StreamSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a stream should be (seed, `StreamSpec`)."""
+
+    shards: int = 1
+    retention: RetentionPolicy = RetentionPolicy()
+    durability: Durability = "ephemeral"
+    replication_factor: int = 1
+    ack_policy: AckPolicy = "leader_only"
+    kind: StreamKind = "Stream"
+    delivery: Delivery = "AtLeastOnce"
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What every stored resource carries besides its own fields."""
+
+    version: int = 0
+    """The catalog version that last changed this object: the value for `expected_version`."""
+    created_version: int = 0
+    created_at_ms: int = 0
+    """Wall clock of the node that accepted the command, Unix milliseconds."""
+    updated_at_ms: int = 0
+
+
+class Tenant(Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", gc=False):
+    """The outermost container."""
+
+    tenant_id: str
+    display_name: str = ""
+    description: str = ""
+    quotas: Quotas | None = None
+    encryption: Encryption | None = None
+
+    @property
+    def key(self) -> Key:
+        """The names that lead here."""
+        return (self.tenant_id,)
+
+
+class Namespace(Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", gc=False):
+    """A tenant's environment or department."""
+
+    tenant_id: str
+    namespace: str
+    display_name: str = ""
+    description: str = ""
+    quotas: Quotas | None = None
+
+    @property
+    def key(self) -> Key:
+        """The names that lead here."""
+        return (self.tenant_id, self.namespace)
+
+
+class Stream(Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", gc=False):
+    """A sharded log of messages."""
+
+    tenant_id: str
+    namespace: str
+    stream: str
+    stream_id: str = ""
+    """Unique in the cluster's life: a stream deleted and created again has another."""
+    spec: StreamSpec = StreamSpec()
+
+    @property
+    def key(self) -> Key:
+        """The names that lead here."""
+        return (self.tenant_id, self.namespace, self.stream)
+
+
+class Cache(Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", gc=False):
+    """A named cache on the brokers."""
+
+    tenant_id: str
+    namespace: str
+    cache: str
+    display_name: str = ""
+
+    @property
+    def key(self) -> Key:
+        """The names that lead here."""
+        return (self.tenant_id, self.namespace, self.cache)
+
+
+Resource: TypeAlias = Tenant | Namespace | Stream | Cache
+ResourceKind = Literal["Tenant", "Namespace", "Stream", "Cache"]
+
+RESOURCE_TYPES: dict[ResourceKind, type[Resource]] = {
+    "Tenant": Tenant,
+    "Namespace": Namespace,
+    "Stream": Stream,
+    "Cache": Cache,
+}
+"""In the order in which a snapshot lists them: parents before children."""
+
+
+def kind_of(resource: Resource) -> ResourceKind:
+    """Name a resource's kind as the wire does."""
+    return type(resource).__name__  # type: ignore[return-value]  # the four classes above

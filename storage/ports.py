@@ -1,0 +1,110 @@
+"""What consensus needs from a disk. Each port has two implementations: a real one and a twin in
+memory (`felix.storage.memory`), and one contract suite runs over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from felix.proto.ids import Index, Term
+from felix.proto.raft import Entry, HardState, Membership, SnapshotMeta
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who a data directory belongs to; written once, before anything else."""
+
+    cluster_id: str
+    node_id: str
+    name: str
+    format: int = 1
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """What a journal held when it was opened."""
+
+    hard_state: HardState
+    snapshot: SnapshotMeta | None
+    """The snapshot that stands for everything before the entries."""
+    entries: tuple[Entry, ...]
+    """Contiguous; they may start before the snapshot's index (the tail that is kept)."""
+
+
+class Journal(Protocol):
+    """Log entries, hard state and the snapshot pointer of one node."""
+
+    def recover(self) -> Recovered:
+        """Read everything, checking every entry's CRC. Raises: `storage.errors.Damaged`."""
+        ...
+
+    def append(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
+        """Make both durable in one step; on return they survive a power cut.
+
+        Entries replace whatever is stored at and after the first one's index. Raises whatever the
+        disk raised: the caller ends the process and never tries again.
+        """
+        ...
+
+    def compact(self, snapshot: SnapshotMeta, first_kept: Index) -> None:
+        """Point to a durable snapshot and forget the entries before `first_kept`."""
+        ...
+
+    def install(self, snapshot: SnapshotMeta) -> None:
+        """Point to a durable snapshot received from the leader and forget all entries."""
+        ...
+
+    def close(self) -> None:
+        """Release the files."""
+        ...
+
+
+class SnapshotWriter(Protocol):
+    """A snapshot being written; nobody sees it before `finish`."""
+
+    def write(self, chunk: bytes) -> None:
+        """Append one chunk; readers get the same chunks back."""
+        ...
+
+    def finish(self, membership: Membership) -> SnapshotMeta:
+        """Make it durable (fsync, rename, fsync of the folder) and say what it is."""
+        ...
+
+    def abandon(self) -> None:
+        """Throw it away."""
+        ...
+
+
+class SnapshotStore(Protocol):
+    """Snapshot files of one node."""
+
+    def begin(self, index: Index, term: Term) -> SnapshotWriter:
+        """Start writing the snapshot of the state after `index`."""
+        ...
+
+    def read(self, meta: SnapshotMeta, offset: int, length: int) -> bytes:
+        """Read raw bytes, to send them to a peer; shorter than `length` only at the end."""
+        ...
+
+    def chunks(self, meta: SnapshotMeta) -> Iterator[bytes]:
+        """Read the chunks as written. Raises: `storage.errors.Damaged` before the first wrong one.
+
+        The whole file's checksum is verified before the first chunk is handed out.
+        """
+        ...
+
+    def receive(self, meta: SnapshotMeta, offset: int, data: bytes) -> int:
+        """Put down a piece of a snapshot that a peer sends; return the next offset wanted.
+
+        A piece that does not start at the wanted offset is dropped. Offset 0 starts anew.
+        """
+        ...
+
+    def accept(self, meta: SnapshotMeta) -> bool:
+        """Verify a completely received snapshot and make it durable; False if it is damaged."""
+        ...
+
+    def prune(self, keep: Iterable[SnapshotMeta]) -> None:
+        """Delete every other snapshot and whatever a crash left behind."""
+        ...
