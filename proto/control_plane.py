@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from felix.proto import commands, queries, resources
+from felix.proto import commands, queries, resources, updates
 from felix.proto.commands import Deleted
 from felix.proto.rpc import Answer, AnyRequest, Consistency
 
@@ -70,8 +70,8 @@ _ANSWERS: dict[type[AnyRequest], type] = {
     queries.ListStreams: queries.Listing,
     queries.GetCache: resources.Cache,
     queries.ListCaches: queries.Listing,
-    queries.GetSnapshot: queries.SnapshotChunk,
-    queries.WatchUpdates: queries.UpdateBatch,
+    queries.GetSnapshot: updates.SnapshotChunk,
+    queries.WatchUpdates: updates.UpdateBatch,
     queries.GetFeedSnapshot: queries.FeedSnapshot,
     queries.GetFeedChanges: queries.FeedChanges,
     queries.GetCluster: queries.ClusterStatus,
