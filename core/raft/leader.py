@@ -1,0 +1,185 @@
+"""What only a leader knows and does: replicate, commit, confirm reads, notice a lost quorum."""
+
+from __future__ import annotations
+
+from felix.core.raft import quorum
+from felix.core.raft.config import RaftConfig
+from felix.core.raft.log import RaftLog
+from felix.core.raft.progress import Mode, Progress
+from felix.core.raft.reads import ReadRounds
+from felix.proto.ids import Index, NodeId, Term
+from felix.proto.raft import (
+    AnyPeerMessage,
+    AppendEntries,
+    AppendReply,
+    Heartbeat,
+    HeartbeatReply,
+    InstallSnapshot,
+    Membership,
+    SnapshotMeta,
+    SnapshotReply,
+)
+
+
+class Leader:
+    """A leader's state; it exists only while its node leads, in one term."""
+
+    def __init__(
+        self, me: NodeId, term: Term, membership: Membership, log: RaftLog, config: RaftConfig
+    ) -> None:
+        self._me = me
+        self._term = term
+        self._membership = membership
+        self._log = log
+        self._config = config
+        self.reads = ReadRounds()
+        self.followers: dict[NodeId, Progress] = {
+            voter: Progress(Index(log.last_index + 1)) for voter in membership.voters if voter != me
+        }
+
+    def gather(self, commit: Index, snapshot: SnapshotMeta | None) -> list[AnyPeerMessage]:
+        """Collect everything that may be sent now: entries, snapshot chunks, reads, commit."""
+        messages: list[AnyPeerMessage] = []
+        if self._has_committed_in_its_term(commit) and self.reads.start(commit):
+            messages += self.heartbeats(commit)
+        for follower, progress in self.followers.items():
+            if progress.next < self._log.first_index and progress.mode is not Mode.SNAPSHOT:
+                assert snapshot is not None, "trimmed without a snapshot"
+                progress.begin_snapshot(snapshot)
+            if progress.mode is Mode.SNAPSHOT:
+                messages += self._chunks(follower, progress)
+            else:
+                messages += self._entries(follower, progress, commit)
+        return messages
+
+    def heartbeats(self, commit: Index) -> list[AnyPeerMessage]:
+        """Tell every follower that this node leads, and ask for an answer."""
+        return [self._heartbeat(to, commit, self.reads.round) for to in self.followers]
+
+    def append_reply(self, message: AppendReply) -> None:
+        """Take note of what a follower has, or step back to where the logs may agree."""
+        progress = self._heard_from(message.sender)
+        if progress is None or progress.mode is Mode.SNAPSHOT:
+            return
+        if message.accepted:
+            progress.acknowledged(message.index)
+            if progress.mode is Mode.PROBE:
+                progress.replicate()
+            return
+        index, _ = self._log.last_possible_match(
+            min(message.index, self._log.last_index), message.hint_term
+        )
+        progress.rejected(message.rejected_prev, Index(index + 1))
+
+    def heartbeat_reply(self, message: HeartbeatReply) -> None:
+        """Take note that a follower lives; send again what seems to be lost."""
+        progress = self._heard_from(message.sender)
+        if progress is None:
+            return
+        progress.round_acked = max(progress.round_acked, message.round)
+        if progress.match < self._log.last_index and progress.is_stalled():
+            progress.send_again()
+
+    def snapshot_reply(self, message: SnapshotReply) -> None:
+        """Go on with the next chunk, or with the log once the snapshot is in place."""
+        progress = self._heard_from(message.sender)
+        if progress is None or progress.mode is not Mode.SNAPSHOT or progress.snapshot is None:
+            return
+        if message.index != progress.snapshot.index:
+            return
+        if message.installed:
+            progress.acknowledged(message.index)
+            progress.replicate()
+        elif message.offset > progress.offset_acked:
+            progress.offset_acked = message.offset
+        else:  # the follower wants this piece again, or all of it
+            progress.offset_acked = progress.offset_next = message.offset
+
+    def commit_index(self, commit: Index) -> Index:
+        """Find what is committed by now.
+
+        Only an entry of the leader's own term commits by counting; those before it commit with
+        it (section 3.6.2).
+        """
+        agreed = Index(quorum.agreed(self._membership, self._match_of))
+        if agreed > commit and self._log.term_at(agreed) == self._term:
+            return agreed
+        return commit
+
+    def confirmed_round(self) -> int:
+        """Find the newest heartbeat round that a quorum has answered."""
+        return quorum.agreed(
+            self._membership,
+            lambda voter: (
+                self.reads.round if voter == self._me else self.followers[voter].round_acked
+            ),
+        )
+
+    def quorum_is_active(self) -> bool:
+        """Say whether a quorum was heard from since the last call."""
+        active = quorum.has_quorum(
+            self._membership, lambda voter: voter == self._me or self.followers[voter].active
+        )
+        for progress in self.followers.values():
+            progress.active = False
+        return active
+
+    def snapshots_in_use(self) -> list[SnapshotMeta]:
+        """List the snapshots being sent: their files must stay."""
+        return [progress.snapshot for progress in self.followers.values() if progress.snapshot]
+
+    def _has_committed_in_its_term(self, commit: Index) -> bool:
+        return self._log.term_at(commit) == self._term
+
+    def _match_of(self, voter: NodeId) -> int:
+        return self._log.persisted if voter == self._me else self.followers[voter].match
+
+    def _heard_from(self, sender: NodeId) -> Progress | None:
+        progress = self.followers.get(sender)
+        if progress is not None:
+            progress.active = True
+        return progress
+
+    def _heartbeat(self, to: NodeId, commit: Index, round_: int) -> Heartbeat:
+        progress = self.followers[to]
+        told = Index(min(commit, progress.match))
+        progress.commit_told = max(progress.commit_told, told)
+        return Heartbeat(self._me, to, self._term, told, round_)
+
+    def _entries(self, to: NodeId, progress: Progress, commit: Index) -> list[AnyPeerMessage]:
+        messages: list[AnyPeerMessage] = []
+        log = self._log
+        while progress.next <= log.last_index or progress.mode is Mode.PROBE:
+            if progress.mode is Mode.PROBE and progress.probe_sent:
+                break
+            if progress.window_is_full(self._config):
+                break
+            prev = Index(progress.next - 1)
+            prev_term = log.term_at(prev)
+            assert prev_term is not None
+            entries, size = log.slice_bytes(progress.next, self._config.append_bytes_max)
+            messages.append(
+                AppendEntries(self._me, to, self._term, prev, prev_term, commit, entries)
+            )
+            last = Index(prev + len(entries))
+            progress.commit_told = max(progress.commit_told, Index(min(commit, last)))
+            if progress.mode is Mode.PROBE:
+                progress.probe_sent = True
+            else:
+                progress.sent(last, size)
+        if progress.commit_told < min(commit, progress.match):
+            messages.append(self._heartbeat(to, commit, 0))
+        return messages
+
+    def _chunks(self, to: NodeId, progress: Progress) -> list[AnyPeerMessage]:
+        snapshot = progress.snapshot
+        assert snapshot is not None
+        size = self._config.snapshot_chunk_bytes
+        ahead = progress.offset_acked + size * self._config.snapshot_chunks_in_flight
+        messages: list[AnyPeerMessage] = []
+        while progress.offset_next < min(ahead, snapshot.size_bytes):
+            messages.append(
+                InstallSnapshot(self._me, to, self._term, snapshot, progress.offset_next, b"")
+            )
+            progress.offset_next = min(progress.offset_next + size, snapshot.size_bytes)
+        return messages
