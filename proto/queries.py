@@ -180,12 +180,15 @@ class FeedChanges(msgspec.Struct, frozen=True, tag_field="type"):
     """The next `since`: one more than the last item's `seq` when the answer was cut."""
 
 
+MemberRole = Literal["leader", "follower", "candidate", "learner", "unknown"]
+
+
 class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One member as the answering node sees it."""
 
     id: str
     name: str
-    role: Literal["leader", "follower", "candidate", "learner", "unknown"]
+    role: MemberRole
     addresses: dict[str, str]
     """By listener: `peers`, `rpc`, `watch`, `http`, `metrics`."""
     match_index: int | None = None

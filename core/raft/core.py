@@ -86,7 +86,7 @@ class RaftCore:
         self.leader_id: NodeId | None = None
         self.commit = self.applied = snapshot.index if snapshot else Index(0)
         """`applied` is the last entry handed out to be applied."""
-        self._config = config
+        self.config = config
         self._random = random
         self._saved = hard_state
         self._leader: Leader | None = None
@@ -141,7 +141,7 @@ class RaftCore:
             self._campaign_before_voting()
         for context in list(self._reads_asked):
             self._reads_asked[context] += 1
-            if self._reads_asked[context] >= self._config.election_ticks_min:
+            if self._reads_asked[context] >= self.config.election_ticks_min:
                 del self._reads_asked[context]
                 self._reads.append(ReadRelease(context, None))
 
@@ -206,11 +206,11 @@ class RaftCore:
             min(self.commit, self.log.persisted, self.applied + COMMITTED_PER_READY_MAX)
         )
         ready = Ready(
+            committed=tuple(self.log.slice(Index(self.applied + 1), committed_to)),
             messages=tuple(self._messages),
             hard_state=None if hard_state == self._saved else hard_state,
             entries=tuple(self.log.slice(Index(self.log.handed + 1), self.log.last_index)),
             replies=tuple(self._replies),
-            committed=tuple(self.log.slice(Index(self.applied + 1), committed_to)),
             chunks=tuple(self._chunks),
             reads=tuple(self._reads),
         )
@@ -249,7 +249,7 @@ class RaftCore:
     @property
     def hears_a_leader(self) -> bool:
         """Whether this node leads, or heard from its leader within the shortest timeout."""
-        return self.leader_id is not None and self._elapsed < self._config.election_ticks_min
+        return self.leader_id is not None and self._elapsed < self.config.election_ticks_min
 
     # --- terms and roles ----------------------------------------------------------------------
 
@@ -329,7 +329,7 @@ class RaftCore:
         self.role = Role.LEADER
         self.leader_id = self.id
         self._elapsed = self._heartbeat_elapsed = 0
-        self._leader = Leader(self.id, self.term, self.membership, self.log, self._config)
+        self._leader = Leader(self.id, self.term, self.membership, self.log, self.config)
         # Commits what earlier terms left behind, and lets reads begin (sections 3.6.2 and 6.4).
         self.log.append([Entry(Index(self.log.last_index + 1), self.term, EntryKind.NOOP, b"")])
 
@@ -345,19 +345,19 @@ class RaftCore:
                 self._lead()
 
     def _tick_leader(self, leader: Leader) -> None:
-        if self._elapsed >= self._config.election_ticks_min:
+        if self._elapsed >= self.config.election_ticks_min:
             self._elapsed = 0
             if not leader.quorum_is_active():
                 self._follow(self.term, None)  # check-quorum (section 6.2)
                 return
         self._heartbeat_elapsed += 1
-        if self._heartbeat_elapsed >= self._config.heartbeat_ticks:
+        if self._heartbeat_elapsed >= self.config.heartbeat_ticks:
             self._heartbeat_elapsed = 0
             self._messages += leader.heartbeats(self.commit)
 
     def _draw_timeout(self) -> None:
         self._timeout = self._random.randint(
-            self._config.election_ticks_min, self._config.election_ticks_max
+            self.config.election_ticks_min, self.config.election_ticks_max
         )
 
     def _peers(self) -> list[NodeId]:

@@ -121,7 +121,7 @@ class Leader:
             self._membership, lambda voter: voter == self._me or self.followers[voter].active
         )
         for progress in self.followers.values():
-            progress.active = False
+            progress.active_before, progress.active = progress.active, False
         return active
 
     def snapshots_in_use(self) -> list[SnapshotMeta]:

@@ -34,6 +34,8 @@ class Progress:
         """The highest commit index sent."""
         self.active = True
         """Heard from since the last check of the quorum."""
+        self.active_before = True
+        """Heard from between the last two checks."""
         self.round_acked = 0
         """The highest heartbeat round answered."""
         self.probe_sent = False
@@ -44,6 +46,11 @@ class Progress:
         self._in_flight: deque[tuple[Index, int]] = deque()
         self._in_flight_bytes = 0
         self._stalled_at: tuple[Index, int] | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it was heard from within the last one or two shortest election timeouts."""
+        return self.active or self.active_before
 
     def window_is_full(self, config: RaftConfig) -> bool:
         """Say whether more must wait for answers."""

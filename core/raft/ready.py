@@ -18,6 +18,8 @@ class ReadRelease(msgspec.Struct, frozen=True):
 class Ready(msgspec.Struct, frozen=True):
     """One round of work. Carry it out in the order of the fields, then call `persisted`."""
 
+    committed: tuple[Entry, ...]
+    """Apply: durable on a quorum, this node's own disk included."""
     messages: tuple[AnyPeerMessage, ...]
     """Send now. An `InstallSnapshot` wants its `data` filled in from the snapshot's file."""
     hard_state: HardState | None
@@ -26,8 +28,6 @@ class Ready(msgspec.Struct, frozen=True):
     """Write; they replace what is on disk at and after the first one's index."""
     replies: tuple[AnyPeerMessage, ...]
     """Send once the write is durable, and not before."""
-    committed: tuple[Entry, ...]
-    """Apply."""
     chunks: tuple[InstallSnapshot, ...]
     """Put down those that `wants_snapshot` still says yes to, and report each with
     `snapshot_received`, or with `snapshot_installed` once it is whole, verified, durable, and the

@@ -1,0 +1,106 @@
+"""Passes requests on to the node that leads and brings back its replies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+import zmq
+
+from felix.proto import codec
+from felix.proto.errors import FelixError, NoLeader
+from felix.proto.ids import NodeId
+from felix.proto.rpc import Reply
+from felix.transport.options import harden
+from felix.transport.rpc_server import REPLY_BYTES_MAX, RPC_QUEUE_MAX, Incoming
+
+HOPS_MAX = 2
+"""A request that was passed on this often chases a leader that keeps moving."""
+
+
+class Forwarded(msgspec.Struct, frozen=True):
+    """A request on its way to another node."""
+
+    incoming: Incoming
+    to: NodeId
+    deadline: float
+    """Monotonic."""
+
+
+class Forwarder:
+    """One DEALER socket for each node that was ever asked; used by one thread only."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        addresses: Mapping[NodeId, str],
+        listen: Callable[[zmq.Socket[bytes], Callable[[list[bytes]], None]], None],
+        on_frames: Callable[[list[bytes]], None],
+    ) -> None:
+        """`addresses` are the RPC addresses `host:port`; `listen` polls a new socket."""
+        self._context = context
+        self._addresses = addresses
+        self._listen = listen
+        self._on_frames = on_frames
+        self._sockets: dict[NodeId, zmq.Socket[bytes]] = {}
+        self._pending: dict[int, Forwarded] = {}
+        self._ids = 0
+        self._replies: codec.Decoder[Reply] = codec.Decoder(Reply, REPLY_BYTES_MAX)
+
+    def __len__(self) -> int:
+        """Count the requests under way."""
+        return len(self._pending)
+
+    def open(self, nodes: list[NodeId]) -> None:
+        """Connect early, so that the first request need not wait for it."""
+        for node in nodes:
+            self._socket_to(node)
+
+    def forward(self, incoming: Incoming, to: NodeId, timeout_s: float) -> None:
+        """Pass a request on. Raises: NoLeader when that node cannot be reached now."""
+        request = incoming.request
+        if request.hops >= HOPS_MAX:
+            raise NoLeader("leadership is moving", retry_after_ms=100)
+        self._ids += 1
+        onward = msgspec.structs.replace(
+            request, id=self._ids, hops=request.hops + 1, timeout_ms=int(timeout_s * 1000)
+        )
+        try:
+            self._socket_to(to).send(codec.encode(onward), zmq.NOBLOCK)
+        except zmq.Again as error:
+            raise NoLeader("the leader cannot be reached", retry_after_ms=100) from error
+        self._pending[self._ids] = Forwarded(incoming, to, time.monotonic() + timeout_s)
+
+    def take(self, frames: list[bytes]) -> tuple[Incoming, Reply] | None:
+        """Match a reply with its request; None when nobody waits for it any more."""
+        try:
+            reply = self._replies.decode(frames[-1])
+        except FelixError:
+            return None
+        forwarded = self._pending.pop(reply.id, None)
+        if forwarded is None:
+            return None
+        incoming = forwarded.incoming
+        return incoming, msgspec.structs.replace(reply, id=incoming.request.id)
+
+    def give_up(self, is_hopeless: Callable[[Forwarded], bool]) -> list[Incoming]:
+        """Forget the requests for which this holds, and return them."""
+        hopeless = [id_ for id_, one in self._pending.items() if is_hopeless(one)]
+        return [self._pending.pop(id_).incoming for id_ in hopeless]
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for socket in self._sockets.values():
+            socket.close()
+
+    def _socket_to(self, node: NodeId) -> zmq.Socket[bytes]:
+        socket = self._sockets.get(node)
+        if socket is None:
+            socket = self._context.socket(zmq.DEALER)
+            harden(socket, queue_max=RPC_QUEUE_MAX, message_bytes_max=REPLY_BYTES_MAX)
+            socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits for a node that is not there
+            socket.connect(f"tcp://{self._addresses[node]}")
+            self._sockets[node] = socket
+            self._listen(socket, self._on_frames)
+        return socket

@@ -1,0 +1,33 @@
+"""ZeroMQ socket options that every socket here shares."""
+
+from __future__ import annotations
+
+import zmq
+
+HEARTBEAT_INTERVAL_MS = 1000
+HEARTBEAT_TIMEOUT_MS = 4000
+
+
+def harden(socket: zmq.Socket[bytes], *, queue_max: int, message_bytes_max: int) -> None:
+    """Bound a socket's queues and messages, notice dead connections, and never linger.
+
+    A connection that stays silent is dropped by ZMTP heartbeats and made anew, with the address
+    resolved again. A message above the limit ends the connection it came on.
+    """
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.SNDHWM, queue_max)
+    socket.setsockopt(zmq.RCVHWM, queue_max)
+    socket.setsockopt(zmq.MAXMSGSIZE, message_bytes_max)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL, 20)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, 2000)
+
+
+def bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Bind, or say plainly why not. Raises: OSError naming the endpoint."""
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise OSError(error.errno, f"cannot listen on {endpoint}: {error}") from error

@@ -1,0 +1,86 @@
+"""The sockets between control-plane nodes: one way per direction.
+
+A node reads everything from one PULL socket and writes to each peer through a PUSH socket. Nothing
+is queued for a peer that is not connected, and what a slow peer cannot take is dropped: RAFT sends
+again what matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import zmq
+
+from felix.proto import codec
+from felix.proto.errors import FelixError
+from felix.proto.ids import NodeId
+from felix.proto.raft import AnyPeerMessage, PeerFrame
+from felix.proto.rpc import PROTOCOL
+from felix.transport.options import bind, harden
+
+PEER_QUEUE_MAX = 512
+PEER_MESSAGE_BYTES_MAX = 64 << 20
+
+
+class Peers:
+    """Everything a node says to and hears from the other nodes.
+
+    Used by one thread only. `addresses` are `host:port`; a name is resolved anew at every connect.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        cluster_id: str,
+        me: NodeId,
+        listen: str,
+        addresses: Mapping[NodeId, str],
+    ) -> None:
+        """Open the sockets. Raises: OSError when the port is taken."""
+        self.dropped = 0
+        """Messages that a peer could not take."""
+        self.refused = 0
+        """Messages that were not for us: damaged, of another cluster or of another version."""
+        self._cluster_id = cluster_id
+        self._decoder: codec.Decoder[PeerFrame] = codec.Decoder(PeerFrame, PEER_MESSAGE_BYTES_MAX)
+        self.inbox = context.socket(zmq.PULL)
+        harden(self.inbox, queue_max=PEER_QUEUE_MAX, message_bytes_max=PEER_MESSAGE_BYTES_MAX)
+        bind(self.inbox, f"tcp://{listen}")
+        self._outboxes: dict[NodeId, zmq.Socket[bytes]] = {}
+        for peer, address in addresses.items():
+            if peer == me:
+                continue
+            outbox = context.socket(zmq.PUSH)
+            harden(outbox, queue_max=PEER_QUEUE_MAX, message_bytes_max=PEER_MESSAGE_BYTES_MAX)
+            outbox.setsockopt(zmq.IMMEDIATE, 1)
+            outbox.connect(f"tcp://{address}")
+            self._outboxes[peer] = outbox
+
+    def send(self, message: AnyPeerMessage) -> None:
+        """Send, or drop at once."""
+        outbox = self._outboxes.get(message.to)
+        if outbox is None:
+            self.dropped += 1
+            return
+        try:
+            outbox.send(codec.encode(PeerFrame(PROTOCOL, self._cluster_id, message)), zmq.NOBLOCK)
+        except zmq.Again:
+            self.dropped += 1
+
+    def receive(self, frames: list[bytes]) -> AnyPeerMessage | None:
+        """Read what arrived; None for what is not to be trusted."""
+        try:
+            frame = self._decoder.decode(frames[0])
+        except FelixError:
+            self.refused += 1
+            return None
+        if len(frames) != 1 or frame.protocol != PROTOCOL or frame.cluster_id != self._cluster_id:
+            self.refused += 1
+            return None
+        return frame.message
+
+    def close(self) -> None:
+        """Close the sockets; what is not sent yet is dropped."""
+        self.inbox.close()
+        for outbox in self._outboxes.values():
+            outbox.close()

@@ -1,0 +1,104 @@
+"""The server's side of the native API: requests in, replies out, on one ROUTER socket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import msgspec
+import zmq
+
+from felix.proto import codec
+from felix.proto.errors import ErrorReply, FelixError, TooLarge, UnsupportedVersion
+from felix.proto.rpc import PROTOCOL, Answer, Reply, Request, RequestEnvelope
+from felix.transport.options import bind, harden
+
+RPC_QUEUE_MAX = 10_000
+REPLY_BYTES_MAX = 32 << 20
+
+Route: TypeAlias = tuple[bytes, ...]
+"""The frames in front of a request: who asked, and a delimiter if there was one."""
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """A request that can be answered."""
+
+    route: Route
+    request: Request
+
+
+class RpcServer:
+    """Decodes requests under limits and sends replies; used by one thread only."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoints: Sequence[str]) -> None:
+        """Open and bind the socket. Raises: OSError when an endpoint is taken."""
+        self.malformed = 0
+        """Frames that could not even be answered."""
+        self.replies_dropped = 0
+        """Replies to callers that were gone or did not read."""
+        self._decoder: codec.ForeignDecoder[Request] = codec.ForeignDecoder(Request)
+        self._envelopes: codec.ForeignDecoder[RequestEnvelope] = codec.ForeignDecoder(
+            RequestEnvelope
+        )
+        self.socket = context.socket(zmq.ROUTER)
+        harden(self.socket, queue_max=RPC_QUEUE_MAX, message_bytes_max=codec.FOREIGN_BYTES_MAX)
+        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # else replies vanish without a word
+        for endpoint in endpoints:
+            bind(self.socket, endpoint)
+
+    def take(self, frames: list[bytes]) -> Incoming | None:
+        """Decode a request; a faulty one is answered or counted here and gives None."""
+        route = _route_of(frames)
+        if route is None:
+            self.malformed += 1
+            return None
+        try:
+            parts = codec.take_apart(frames[-1])
+            envelope = self._envelopes.convert(parts)
+        except FelixError:
+            self.malformed += 1
+            return None
+        try:
+            if envelope.protocol != PROTOCOL:
+                raise UnsupportedVersion(f"protocol {envelope.protocol}, this is {PROTOCOL}")
+            request = self._decoder.convert(parts)
+        except FelixError as error:
+            self.refuse(route, envelope.id, error)
+            return None
+        return Incoming(route, request)
+
+    def answer(
+        self, route: Route, request_id: int, result: Answer, version: int, age_ms: int = 0
+    ) -> None:
+        """Send the result of a request."""
+        self.relay(
+            route,
+            Reply(PROTOCOL, request_id, version, age_ms, None, msgspec.Raw(codec.encode(result))),
+        )
+
+    def refuse(self, route: Route, request_id: int, error: FelixError | ErrorReply) -> None:
+        """Send an error."""
+        reply = error if isinstance(error, ErrorReply) else error.to_reply()
+        self.relay(route, Reply(PROTOCOL, request_id, 0, 0, reply, None))
+
+    def relay(self, route: Route, reply: Reply) -> None:
+        """Send a reply as it is, or count it as dropped: never wait for a caller."""
+        frame = codec.encode(reply)
+        if len(frame) > REPLY_BYTES_MAX:
+            self.refuse(route, reply.id, TooLarge("the answer is too large: ask for pages"))
+            return
+        try:
+            self.socket.send_multipart([*route, frame], zmq.NOBLOCK)
+        except zmq.ZMQError:  # gone, or its queue is full
+            self.replies_dropped += 1
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+
+
+def _route_of(frames: list[bytes]) -> Route | None:
+    """Split off the route: the identity, and the empty delimiter of a REQ socket."""
+    if len(frames) == 2 or (len(frames) == 3 and not frames[1]):
+        return tuple(frames[:-1])
+    return None
