@@ -95,7 +95,10 @@ class RestoreFrom(msgspec.Struct, frozen=True):
 
 
 class TakeSnapshot(msgspec.Struct, frozen=True):
-    """The log has grown long: write down the state machine as it is."""
+    """The log has grown long: write down the state machine as it is.
+
+    RaftNode hears `SnapshotTaken` from the writer, or `SnapshotSkipped` from the catalog.
+    """
 
 
 # --- CatalogActor -> WatchFanout ----------------------------------------------------------------
@@ -135,13 +138,19 @@ class SnapshotChunkWritten(msgspec.Struct, frozen=True):
 
 
 class SnapshotEnd(msgspec.Struct, frozen=True):
-    """From CatalogActor: that was all."""
+    """From CatalogActor: that was all; `reply_to` gets `SnapshotTaken`."""
+
+    reply_to: ActorRef
 
 
 class SnapshotPrune(msgspec.Struct, frozen=True):
     """From RaftNode: only these snapshots are needed."""
 
     keep: tuple[SnapshotMeta, ...]
+
+
+class SnapshotSkipped(msgspec.Struct, frozen=True):
+    """To RaftNode: no snapshot came of it, because a newer one from the leader replaced it."""
 
 
 class SnapshotTaken(msgspec.Struct, frozen=True):

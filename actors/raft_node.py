@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from felix.actors.leader_contact import LeaderContact
 from felix.actors.messages import (
     ActorRef,
     ClusterDescribed,
@@ -24,6 +25,7 @@ from felix.actors.messages import (
     Rejected,
     RestoreFrom,
     SnapshotPrune,
+    SnapshotSkipped,
     SnapshotTaken,
     TakeSnapshot,
 )
@@ -86,6 +88,7 @@ class RaftNode(SocketActor):
     def __init__(
         self,
         failed: Callable[[SocketActor, BaseException], None],
+        *,
         core: RaftCore,
         journal: Journal,
         snapshots: SnapshotStore,
@@ -93,7 +96,7 @@ class RaftNode(SocketActor):
         members: dict[NodeId, Member],
         catalog: ActorRef,
         snapshot_writer: ActorRef,
-        *,
+        contact: LeaderContact,
         snapshot_entries: int,
         trail_entries: int,
     ) -> None:
@@ -106,6 +109,7 @@ class RaftNode(SocketActor):
         self._members = members
         self._catalog = catalog
         self._snapshot_writer = snapshot_writer
+        self._contact = contact
         self._snapshot_entries = snapshot_entries
         self._trail_entries = trail_entries
         self._snapshot_under_way = False
@@ -156,8 +160,15 @@ class RaftNode(SocketActor):
         self._last_tick += passed * TICK_S
         for _ in range(min(passed, TICKS_AT_ONCE_MAX)):
             self._core.tick()
+        silence = self._core.ticks_since_leader
+        if silence is not None:
+            self._contact.made(silence * TICK_S)
         self.after(max(0.0, self._last_tick + TICK_S - now), message)
         self._flush_soon()
+
+    @handles(SnapshotSkipped)
+    def _snapshot_skipped(self, _: SnapshotSkipped) -> None:
+        self._snapshot_under_way = False
 
     @handles(SnapshotTaken)
     def _snapshot_taken(self, message: SnapshotTaken) -> None:

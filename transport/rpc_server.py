@@ -10,7 +10,7 @@ import zmq
 
 from felix.proto import codec
 from felix.proto.errors import ErrorReply, FelixError, TooLarge, UnsupportedVersion
-from felix.proto.rpc import PROTOCOL, Answer, Reply, Request, RequestEnvelope
+from felix.proto.rpc import NO_RESULT, PROTOCOL, Answer, Reply, Request, RequestEnvelope
 from felix.transport.options import bind, harden
 
 RPC_QUEUE_MAX = 10_000
@@ -71,15 +71,18 @@ class RpcServer:
         self, route: Route, request_id: int, result: Answer, version: int, age_ms: int = 0
     ) -> None:
         """Send the result of a request."""
-        self.relay(
-            route,
-            Reply(PROTOCOL, request_id, version, age_ms, None, msgspec.Raw(codec.encode(result))),
-        )
+        self.answer_encoded(route, request_id, codec.encode(result), version, age_ms)
+
+    def answer_encoded(
+        self, route: Route, request_id: int, result: bytes, version: int, age_ms: int = 0
+    ) -> None:
+        """Send a result that is encoded already."""
+        self.relay(route, Reply(PROTOCOL, request_id, version, age_ms, None, msgspec.Raw(result)))
 
     def refuse(self, route: Route, request_id: int, error: FelixError | ErrorReply) -> None:
         """Send an error."""
         reply = error if isinstance(error, ErrorReply) else error.to_reply()
-        self.relay(route, Reply(PROTOCOL, request_id, 0, 0, reply, None))
+        self.relay(route, Reply(PROTOCOL, request_id, 0, 0, reply, NO_RESULT))
 
     def relay(self, route: Route, reply: Reply) -> None:
         """Send a reply as it is, or count it as dropped: never wait for a caller."""

@@ -251,6 +251,11 @@ class RaftCore:
         """Whether this node leads, or heard from its leader within the shortest timeout."""
         return self.leader_id is not None and self._elapsed < self.config.election_ticks_min
 
+    @property
+    def ticks_since_leader(self) -> int | None:
+        """Ticks since the leader was heard from (as leader: since a quorum was); None without."""
+        return self._elapsed if self.leader_id is not None else None
+
     # --- terms and roles ----------------------------------------------------------------------
 
     def _go_to_term_of(self, message: AnyPeerMessage) -> bool:

@@ -1,0 +1,140 @@
+"""The node's numbers in Prometheus' form: read from the actors at each scrape, kept nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pykka
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from felix.actors.node import NodeStatistics
+from felix.core.histogram import HistogramValues
+
+ROLES = ("follower", "pre_candidate", "candidate", "leader")
+
+
+class NodeCollector(Collector):
+    """Collects from a running node; an actor that does not answer leaves `felix_up` at 0."""
+
+    def __init__(self, statistics: Callable[[], NodeStatistics]) -> None:
+        self._statistics = statistics
+
+    def collect(self) -> Iterable[Metric]:
+        """Read every number once."""
+        try:
+            now = self._statistics()
+        except (pykka.Timeout, pykka.ActorDeadError):
+            yield _gauge("felix_up", "Whether all actors of the node answer.", 0)
+            return
+        yield _gauge("felix_up", "Whether all actors of the node answer.", 1)
+        yield from _raft(now)
+        yield from _catalog(now)
+        yield from _watch(now)
+
+
+def _raft(now: NodeStatistics) -> Iterable[Metric]:
+    raft = now.raft
+    role = GaugeMetricFamily("felix_raft_role", "1 for the role the node has.", labels=["role"])
+    for name in ROLES:
+        role.add_metric([name], float(raft.role == name))
+    yield role
+    yield _gauge("felix_raft_term", "Current term.", raft.term)
+    yield _gauge("felix_raft_has_leader", "Whether a live leader is known.", raft.hears_a_leader)
+    yield _counter("felix_raft_leader_changes", "New leaders seen.", raft.leader_changes)
+    yield _gauge("felix_raft_commit_index", "Last committed entry.", raft.commit_index)
+    yield _gauge("felix_raft_applied_index", "Last applied entry.", now.catalog.applied_index)
+    yield _gauge("felix_raft_last_index", "Last entry of the log.", raft.last_index)
+    yield _gauge("felix_raft_snapshot_index", "Last entry in the snapshot.", raft.snapshot_index)
+    yield _histogram(
+        "felix_raft_commit_seconds",
+        "From a proposal's batch to its commit, on the leader.",
+        raft.commit_seconds,
+    )
+    yield _histogram(
+        "felix_raft_fsync_seconds", "Durable writes of the journal.", raft.fsync_seconds
+    )
+    yield _counter(
+        "felix_peer_messages_dropped",
+        "Messages to peers that were away or too slow.",
+        raft.peer_messages_dropped,
+    )
+    yield _counter(
+        "felix_peer_messages_refused",
+        "Damaged or foreign messages on the peer socket.",
+        raft.peer_messages_refused,
+    )
+    yield _counter("felix_snapshots_taken", "Snapshots of the log taken.", now.snapshots.taken)
+    yield _gauge(
+        "felix_snapshot_size_bytes", "Size of the last one.", now.snapshots.last_size_bytes
+    )
+    yield _gauge(
+        "felix_snapshot_seconds", "How long the last one took.", now.snapshots.last_seconds
+    )
+
+
+def _catalog(now: NodeStatistics) -> Iterable[Metric]:
+    catalog = now.catalog
+    yield _gauge("felix_catalog_version", "Version of the metadata.", catalog.version)
+    yield _gauge("felix_catalog_epoch", "Epoch of the metadata.", catalog.epoch)
+    objects = GaugeMetricFamily("felix_catalog_objects", "Live objects.", labels=["kind"])
+    for kind, count in catalog.counts.items():
+        objects.add_metric([kind], count)
+    yield objects
+    # The names of the contract (section 3.5).
+    yield _gauge("felix_streams_total", "Live streams.", catalog.counts["Stream"])
+    yield _gauge("felix_caches_total", "Live caches.", catalog.counts["Cache"])
+    yield _counter("felix_rpc_requests", "Requests received.", catalog.requests)
+    yield _counter("felix_rpc_malformed", "Frames too broken to answer.", catalog.malformed)
+    yield _counter(
+        "felix_rpc_replies_dropped",
+        "Replies to callers that were gone or did not read.",
+        catalog.replies_dropped,
+    )
+    pending = GaugeMetricFamily("felix_rpc_pending", "Requests in flight.", labels=["what"])
+    pending.add_metric(["commands"], catalog.commands_pending)
+    pending.add_metric(["queries"], catalog.queries_pending)
+    pending.add_metric(["forwards"], catalog.forwards_pending)
+    yield pending
+
+
+def _watch(now: NodeStatistics) -> Iterable[Metric]:
+    fanout = now.fanout
+    yield _gauge("felix_watch_subscribers", "Subscribers of the watch socket.", fanout.subscribers)
+    yield _counter("felix_watch_updates", "Updates published.", fanout.updates_published)
+    yield _counter("felix_watch_frames", "Messages they went out in.", fanout.frames_published)
+    yield _counter("felix_watch_bookmarks", "Bookmarks published.", fanout.bookmarks_published)
+    yield _counter(
+        "felix_watch_gaps_repaired",
+        "Batches of missed updates handed to clients that asked for them.",
+        now.catalog.gaps_repaired,
+    )
+    yield _gauge("felix_watch_waiting", "Long polls that wait.", now.catalog.watchers)
+    yield _counter(
+        "felix_watch_snapshots_rendered",
+        "Snapshots rendered for brokers.",
+        now.catalog.snapshots_rendered,
+    )
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=float(value))
+
+
+def _histogram(name: str, text: str, values: HistogramValues) -> Metric:
+    family = HistogramMetricFamily(name, text)
+    cumulative, buckets = 0, []
+    for bound, count in zip((*values.bounds, float("inf")), values.counts, strict=True):
+        cumulative += count
+        buckets.append((str(bound) if bound != float("inf") else "+Inf", cumulative))
+    family.add_metric([], buckets, sum_value=values.total)
+    return family

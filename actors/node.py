@@ -1,0 +1,287 @@
+"""One node's actors: started in order, supervised, stopped in reverse."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from random import SystemRandom
+
+import msgspec
+import pykka
+import structlog
+import zmq
+
+from felix.actors.catalog import CatalogActor, CatalogStatistics
+from felix.actors.leader_contact import LeaderContact
+from felix.actors.messages import ActorRef, Attach, GetStatistics
+from felix.actors.raft_node import Member, RaftNode, RaftStatistics
+from felix.actors.snapshot_writer import SnapshotStatistics, SnapshotWriterActor
+from felix.actors.watch_fanout import FanoutStatistics, WatchFanout
+from felix.core.catalog.catalog import Catalog, CatalogLimits
+from felix.core.catalog.dump import restore
+from felix.core.raft.config import RaftConfig
+from felix.core.raft.core import RaftCore
+from felix.proto.ids import NodeId
+from felix.proto.raft import Membership, SnapshotMeta
+from felix.storage.data_dir import DataDir
+from felix.transport.peers import Peers
+from felix.transport.publisher import Publisher
+from felix.transport.rpc_server import RpcServer
+from felix.transport.socket_actor import SocketActor
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread that computes may keep the interpreter from the others."""
+RESTARTS_MAX = 5
+RESTART_WINDOW_S = 60.0
+ASK_TIMEOUT_S = 2.0
+STOP_TIMEOUT_S = 3.0
+EXIT_ACTOR_FAILED = 70
+
+log = structlog.get_logger("felix.node")
+
+
+class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node must know to start. Addresses are `host:port`."""
+
+    cluster_id: str
+    node_id: NodeId
+    members: dict[NodeId, Member]
+    """All members of the cluster, this one included."""
+    listen_peers: str
+    listen_rpc: str
+    listen_watch: str
+    rpc_local: str
+    """Endpoint of the RPC socket for this machine (`ipc://...`)."""
+    raft: RaftConfig = RaftConfig()
+    catalog: CatalogLimits = CatalogLimits()
+    snapshot_entries: int = 20_000
+    trail_entries: int = 10_000
+    in_flight_max: int = 4096
+    applied_lag_max: int = 10_000
+    """A node that has this many entries still to apply is not ready."""
+
+
+class NodeStatistics(msgspec.Struct, frozen=True):
+    """All actors' numbers at one moment."""
+
+    raft: RaftStatistics
+    catalog: CatalogStatistics
+    fanout: FanoutStatistics
+    snapshots: SnapshotStatistics
+
+
+class Node:
+    """The actors of one node. `fatal` hears why the node cannot go on; by default it ends the
+    process at once: a node that is half alive is worse than a dead one.
+    """
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        data: DataDir,
+        fatal: Callable[[str, BaseException], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._data = data
+        self._fatal = fatal or _end_process
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._contact = LeaderContact()
+        self._failures: queue.SimpleQueue[tuple[str, BaseException]] = queue.SimpleQueue()
+        self._restarts: list[float] = []
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start the actors, each after the ones it tells. Raises: OSError when a port is taken."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        membership = Membership(tuple(sorted(self._settings.members)))
+        recovered = self._data.journal.recover()
+        catalog = self._restored(recovered.snapshot)
+        if recovered.snapshot:
+            self._data.snapshots.prune([recovered.snapshot])
+        self._start_errors: list[BaseException] = []
+        self._membership = membership
+        self._fanout = self._start_fanout()
+        self._snapshots = self._start_snapshots()
+        self._catalog = self._start_catalog(catalog)
+        core = RaftCore(
+            self._settings.node_id,
+            membership,
+            self._settings.raft,
+            SystemRandom(),
+            hard_state=recovered.hard_state,
+            snapshot=recovered.snapshot,
+            entries=recovered.entries,
+        )
+        self._raft = self._start_raft(core)
+        self._attach()
+        threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop the actors in reverse order and release everything."""
+        self._stopping = True
+        for name in ("_raft", "_catalog", "_snapshots", "_fanout"):
+            ref: ActorRef | None = getattr(self, name, None)
+            if ref is not None and ref.is_alive():
+                with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
+                    ref.stop(timeout=STOP_TIMEOUT_S)
+        self._context.destroy(linger=0)
+        self._data.close()
+
+    def statistics(self) -> NodeStatistics:
+        """Ask every actor for its numbers. Raises: pykka.Timeout, pykka.ActorDeadError."""
+        asked = [
+            ref.ask(GetStatistics(), block=False)
+            for ref in (self._raft, self._catalog, self._fanout, self._snapshots)
+        ]
+        raft, catalog, fanout, snapshots = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
+        return NodeStatistics(raft, catalog, fanout, snapshots)
+
+    def why_not_live(self) -> str | None:
+        """Say why this process should be restarted; it never needs a quorum to be alive."""
+        try:
+            self.statistics()
+        except (pykka.Timeout, pykka.ActorDeadError) as error:
+            return f"an actor does not answer: {error}"
+        return None
+
+    def why_not_ready(self) -> str | None:
+        """Say why requests should go to another node."""
+        if self._stopping:
+            return "stopping"
+        try:
+            now = self.statistics()
+        except (pykka.Timeout, pykka.ActorDeadError) as error:
+            return f"an actor does not answer: {error}"
+        if now.raft.leader_id is None:
+            return "no leader is known"
+        if not now.raft.hears_a_leader:
+            return "the leader is not heard by a quorum"
+        lag = now.raft.commit_index - now.catalog.applied_index
+        if lag > self._settings.applied_lag_max:
+            return f"{lag} entries are still to be applied"
+        return None
+
+    # --- starting -----------------------------------------------------------------------------
+
+    def _restored(self, snapshot: SnapshotMeta | None) -> Catalog:
+        if snapshot is None:
+            return Catalog(self._settings.cluster_id, limits=self._settings.catalog)
+        return restore(self._data.snapshots.chunks(snapshot), self._settings.catalog)
+
+    def _start_fanout(self) -> ActorRef:
+        settings = self._settings
+        return self._up(
+            WatchFanout.start(
+                self._failed,
+                lambda: Publisher(self._context, settings.listen_watch),
+                settings.cluster_id,
+                settings.node_id,
+            )
+        )
+
+    def _start_snapshots(self) -> ActorRef:
+        return self._up(
+            SnapshotWriterActor.start(self._failed, self._data.snapshots, self._membership)
+        )
+
+    def _start_catalog(self, catalog: Catalog) -> ActorRef:
+        settings = self._settings
+        endpoints = [f"tcp://{settings.listen_rpc}", settings.rpc_local]
+        return self._up(
+            CatalogActor.start(
+                self._failed,
+                catalog,
+                self._restored,
+                node_id=settings.node_id,
+                context=self._context,
+                open_rpc=lambda: RpcServer(self._context, endpoints),
+                rpc_addresses={
+                    node: member.addresses["rpc"] for node, member in settings.members.items()
+                },
+                contact=self._contact,
+                in_flight_max=settings.in_flight_max,
+            )
+        )
+
+    def _start_raft(self, core: RaftCore) -> ActorRef:
+        settings = self._settings
+        addresses = {node: member.addresses["peers"] for node, member in settings.members.items()}
+        return self._up(
+            RaftNode.start(
+                self._failed,
+                core=core,
+                journal=self._data.journal,
+                snapshots=self._data.snapshots,
+                open_peers=lambda: Peers(
+                    self._context,
+                    settings.cluster_id,
+                    settings.node_id,
+                    settings.listen_peers,
+                    addresses,
+                ),
+                members=settings.members,
+                catalog=self._catalog,
+                snapshot_writer=self._snapshots,
+                contact=self._contact,
+                snapshot_entries=settings.snapshot_entries,
+                trail_entries=settings.trail_entries,
+            )
+        )
+
+    def _up(self, ref: ActorRef) -> ActorRef:
+        """Wait until an actor has what it needs, so that the next one can rely on it."""
+        try:
+            ref.ask(GetStatistics(), timeout=ASK_TIMEOUT_S)
+        except pykka.ActorDeadError:
+            if self._start_errors:
+                raise self._start_errors[0] from None
+            raise
+        return ref
+
+    def _attach(self) -> None:
+        self._catalog.tell(Attach(self._raft, self._fanout, self._snapshots))
+
+    # --- supervision --------------------------------------------------------------------------
+
+    def _failed(self, actor: SocketActor, error: BaseException) -> None:
+        """Hear of a failure, in the failed actor's thread."""
+        if self._stopping:
+            return
+        if not hasattr(self, "_raft") and isinstance(error, OSError):
+            self._start_errors.append(error)  # start() reports it
+        elif isinstance(actor, RaftNode | CatalogActor) or not hasattr(self, "_raft"):
+            self._fatal(type(actor).__name__, error)
+        else:
+            actor.stop()
+            self._failures.put((type(actor).__name__, error))
+
+    def _supervise(self) -> None:
+        """Start anew whatever may fail without harm, with growing pauses, and not for ever."""
+        while not self._stopping:
+            name, error = self._failures.get()
+            now = time.monotonic()
+            self._restarts = [at for at in self._restarts if at > now - RESTART_WINDOW_S]
+            self._restarts.append(now)
+            if len(self._restarts) > RESTARTS_MAX:
+                self._fatal(name, error)
+                return
+            log.error("actor failed, starting it anew", actor=name, exc_info=error)
+            time.sleep(0.1 * 2 ** len(self._restarts))
+            if name == WatchFanout.__name__:
+                self._fanout = self._start_fanout()
+            else:
+                self._snapshots = self._start_snapshots()
+            self._attach()
+
+
+def _end_process(name: str, error: BaseException) -> None:
+    sys.stderr.write(f"felix-controlplane: {name} failed, the node cannot go on\n")
+    traceback.print_exception(error)
+    sys.stderr.flush()
+    os._exit(EXIT_ACTOR_FAILED)

@@ -1,0 +1,86 @@
+"""The SnapshotWriter actor: puts the state machine on disk while commits go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from felix.actors.messages import (
+    GetStatistics,
+    SnapshotBegin,
+    SnapshotChunkWritten,
+    SnapshotEnd,
+    SnapshotPrune,
+    SnapshotTaken,
+)
+from felix.proto.raft import Membership, SnapshotMeta
+from felix.storage.ports import SnapshotStore, SnapshotWriter
+from felix.transport.socket_actor import SocketActor, handles
+
+
+class SnapshotStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """SnapshotWriter's numbers at one moment."""
+
+    taken: int
+    last_size_bytes: int
+    last_seconds: float
+
+
+class SnapshotWriterActor(SocketActor):
+    """Writes the chunks that the catalog hands over, and makes them durable."""
+
+    def __init__(
+        self,
+        failed: Callable[[SocketActor, BaseException], None],
+        store: SnapshotStore,
+        membership: Membership,
+    ) -> None:
+        super().__init__(failed)
+        self._store = store
+        self._membership = membership
+        self._writer: SnapshotWriter | None = None
+        self._begun = 0.0
+        self._taken = 0
+        self._last: SnapshotMeta | None = None
+        self._last_seconds = 0.0
+
+    def release(self) -> None:
+        """Throw away what is half written."""
+        if self._writer is not None:
+            self._writer.abandon()
+
+    @handles(SnapshotBegin)
+    def _begin(self, message: SnapshotBegin) -> None:
+        if self._writer is not None:
+            self._writer.abandon()  # the catalog was replaced while it was being written
+        self._begun = time.monotonic()
+        self._writer = self._store.begin(message.index, message.term)
+
+    @handles(SnapshotChunkWritten)
+    def _write(self, message: SnapshotChunkWritten) -> None:
+        assert self._writer is not None
+        self._writer.write(message.data)
+
+    @handles(SnapshotEnd)
+    def _end(self, message: SnapshotEnd) -> None:
+        assert self._writer is not None
+        meta = self._writer.finish(self._membership)
+        self._writer = None
+        self._taken += 1
+        self._last = meta
+        self._last_seconds = time.monotonic() - self._begun
+        message.reply_to.tell(SnapshotTaken(meta))
+
+    @handles(SnapshotPrune)
+    def _prune(self, message: SnapshotPrune) -> None:
+        self._store.prune(message.keep)
+
+    @handles(GetStatistics)
+    def _statistics(self, _: GetStatistics) -> SnapshotStatistics:
+        return SnapshotStatistics(
+            taken=self._taken,
+            last_size_bytes=self._last.size_bytes if self._last else 0,
+            last_seconds=self._last_seconds,
+        )

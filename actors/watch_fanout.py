@@ -1,0 +1,135 @@
+"""The WatchFanout actor: tells every subscriber of every update, and where the catalog stands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from felix.actors.messages import GetStatistics, Publish, Restart
+from felix.proto import codec
+from felix.proto.rpc import PROTOCOL
+from felix.proto.updates import RawUpdate, WatchHeader
+from felix.transport.publisher import Publisher
+from felix.transport.socket_actor import SocketActor, handles
+
+BOOKMARK_S = 1.0
+FRAME_UPDATES_MAX = 500
+"""One frame carries a whole batch up to this; a larger one goes out as several frames."""
+
+
+class _BookmarkDue(msgspec.Struct, frozen=True):
+    """A second has passed."""
+
+
+class _BookmarkSoon(msgspec.Struct, frozen=True):
+    """Say where the catalog stands, after what is queued before this."""
+
+
+class FanoutStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """WatchFanout's numbers at one moment."""
+
+    subscribers: int
+    version: int
+    updates_published: int
+    frames_published: int
+    bookmarks_published: int
+
+
+class WatchFanout(SocketActor):
+    """Owns the watch socket."""
+
+    def __init__(
+        self,
+        failed: Callable[[SocketActor, BaseException], None],
+        open_publisher: Callable[[], Publisher],
+        cluster_id: str,
+        node_id: str,
+    ) -> None:
+        super().__init__(failed)
+        self._open_publisher = open_publisher
+        self._cluster_id = cluster_id
+        self._node_id = node_id
+        self._position: Restart | None = None
+        self._bookmark_told = False
+        self._updates = self._frames = self._bookmarks = 0
+
+    def acquire(self) -> None:
+        """Open the socket and start the clock of the bookmarks."""
+        self._publisher = self._open_publisher()
+        self.listen(self._publisher.socket, self._hear_subscription)
+        self.after(BOOKMARK_S, _BookmarkDue())
+
+    def release(self) -> None:
+        """Close the socket."""
+        self._publisher.close()
+
+    @handles(Publish)
+    def _publish(self, message: Publish) -> None:
+        updates = message.updates
+        for start in range(0, len(updates), FRAME_UPDATES_MAX):
+            part = updates[start : start + FRAME_UPDATES_MAX]
+            # Only the last part brings the catalog to the version that the digest is of.
+            digest = message.digest if start + len(part) == len(updates) else ""
+            self._send(message.epoch, part, part[0].version, part[-1].version, digest)
+            self._frames += 1
+        self._updates += len(updates)
+        self._position = Restart(message.epoch, updates[-1].version, message.digest)
+        if len(updates) > 1:
+            self._bookmark_soon()
+
+    @handles(Restart)
+    def _restart(self, message: Restart) -> None:
+        self._position = message
+        self._bookmark_soon()
+
+    @handles(_BookmarkDue)
+    def _bookmark_due(self, message: _BookmarkDue) -> None:
+        self._bookmark()
+        self.after(BOOKMARK_S, message)
+
+    @handles(_BookmarkSoon)
+    def _bookmark_now(self, _: _BookmarkSoon) -> None:
+        self._bookmark_told = False
+        self._bookmark()
+
+    def _hear_subscription(self, frames: list[bytes]) -> None:
+        if self._publisher.take(frames):
+            self._bookmark_soon()
+
+    def _bookmark_soon(self) -> None:
+        if not self._bookmark_told:
+            self._bookmark_told = True
+            self.after(0.005, _BookmarkSoon())
+
+    def _bookmark(self) -> None:
+        at = self._position
+        if at is not None:
+            self._send(at.epoch, (), at.version + 1, at.version, at.digest)
+            self._bookmarks += 1
+
+    def _send(
+        self, epoch: int, updates: tuple[RawUpdate, ...], first: int, last: int, digest: str
+    ) -> None:
+        header = WatchHeader(
+            PROTOCOL,
+            self._cluster_id,
+            epoch,
+            first,
+            last,
+            self._node_id,
+            time.time_ns() // 1000,
+            digest,
+        )
+        self._publisher.send(header, codec.encode(updates))
+
+    @handles(GetStatistics)
+    def _statistics(self, _: GetStatistics) -> FanoutStatistics:
+        return FanoutStatistics(
+            subscribers=self._publisher.subscribers,
+            version=self._position.version if self._position else 0,
+            updates_published=self._updates,
+            frames_published=self._frames,
+            bookmarks_published=self._bookmarks,
+        )

@@ -1,0 +1,166 @@
+"""Snapshot files: written in chunks to a temporary name, durable and checked before they count."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from felix.proto.ids import Index, Term
+from felix.proto.raft import Membership, SnapshotMeta
+from felix.storage.errors import Damaged
+
+MAGIC: Final = b"felix-snapshot-1\n"
+_FRAME: Final = struct.Struct(">II")
+_READ_BYTES: Final = 1 << 20
+
+
+class SnapshotFiles:
+    """See `felix.storage.ports.SnapshotStore`: one folder, one file for each snapshot."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+        self._receiving: tuple[SnapshotMeta, BinaryIO, int] | None = None
+
+    def begin(self, index: Index, term: Term) -> SnapshotFileWriter:
+        """Start writing the snapshot of the state after `index`."""
+        return SnapshotFileWriter(self._folder, index, term)
+
+    def read(self, meta: SnapshotMeta, offset: int, length: int) -> bytes:
+        """Read raw bytes of a snapshot's file."""
+        with self._path(meta).open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+
+    def chunks(self, meta: SnapshotMeta) -> Iterator[bytes]:
+        """Read the chunks as written, after checking the whole file. Raises: Damaged."""
+        path = self._path(meta)
+        if not path.exists():
+            raise Damaged(f"the snapshot {path} is missing")
+        if _checksum(path) != meta.checksum:
+            raise Damaged(f"the snapshot {path} does not match its checksum")
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise Damaged(f"{path} is not a snapshot")
+            while frame := file.read(_FRAME.size):
+                length, crc = _FRAME.unpack(frame)
+                chunk = file.read(length)
+                if zlib.crc32(chunk) != crc:
+                    raise Damaged(f"a chunk of {path} does not match its CRC")
+                yield chunk
+
+    def receive(self, meta: SnapshotMeta, offset: int, data: bytes) -> int:
+        """Put down a piece of a snapshot that a peer sends; return the next offset wanted."""
+        if self._receiving is None or self._receiving[0] != meta:
+            if offset != 0:
+                return 0
+            if self._receiving is not None:
+                self._receiving[1].close()
+            file = self._partial(meta).open("wb")
+            self._receiving = (meta, file, 0)
+        _, receiving, wanted = self._receiving
+        if offset == wanted and data:
+            receiving.write(data)
+            wanted += len(data)
+            self._receiving = (meta, receiving, wanted)
+        return wanted
+
+    def accept(self, meta: SnapshotMeta) -> bool:
+        """Verify a completely received snapshot and make it durable; False if it is damaged."""
+        assert self._receiving is not None
+        assert self._receiving[0] == meta
+        file = self._receiving[1]
+        self._receiving = None
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        partial = self._partial(meta)
+        if partial.stat().st_size != meta.size_bytes or _checksum(partial) != meta.checksum:
+            partial.unlink()
+            return False
+        partial.rename(self._path(meta))
+        _sync_folder(self._folder)
+        return True
+
+    def prune(self, keep: Iterable[SnapshotMeta]) -> None:
+        """Delete every other snapshot and whatever a crash left behind."""
+        kept = {self._path(meta).name for meta in keep}
+        newest = max(kept, default="")
+        for path in self._folder.iterdir():
+            # Newer ones were accepted and are about to be pointed to; what is being received or
+            # written carries the name it will have once it is whole.
+            if path.name.removesuffix(".partial").removesuffix(".writing") < newest and (
+                path.name not in kept
+            ):
+                path.unlink(missing_ok=True)
+
+    def _path(self, meta: SnapshotMeta) -> Path:
+        return self._folder / _name(meta.index, meta.term, meta.checksum)
+
+    def _partial(self, meta: SnapshotMeta) -> Path:
+        path = self._path(meta)
+        return path.with_name(path.name + ".partial")
+
+
+class SnapshotFileWriter:
+    """See `felix.storage.ports.SnapshotWriter`."""
+
+    def __init__(self, folder: Path, index: Index, term: Term) -> None:
+        self._folder = folder
+        self._index = index
+        self._term = term
+        self._path = folder / (_name(index, term, "") + ".writing")
+        self._file = self._path.open("wb")
+        self._hash = hashlib.blake2b(digest_size=32)
+        self._size = 0
+        self._put(MAGIC)
+
+    def write(self, chunk: bytes) -> None:
+        """Append one chunk."""
+        self._put(_FRAME.pack(len(chunk), zlib.crc32(chunk)))
+        self._put(chunk)
+
+    def finish(self, membership: Membership) -> SnapshotMeta:
+        """Make it durable and say what it is."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        checksum = self._hash.hexdigest()
+        self._path.rename(self._folder / _name(self._index, self._term, checksum))
+        _sync_folder(self._folder)
+        return SnapshotMeta(self._index, self._term, membership, self._size, checksum)
+
+    def abandon(self) -> None:
+        """Throw it away."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def _put(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self._size += len(data)
+
+
+def _name(index: Index, term: Term, checksum: str) -> str:
+    return f"{index:020d}-{term:020d}-{checksum[:16]}.snapshot"
+
+
+def _checksum(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=32)
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
