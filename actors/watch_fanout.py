@@ -9,6 +9,7 @@ import msgspec
 
 from felix.actors.messages import GetStatistics, Publish, Restart
 from felix.proto import codec
+from felix.proto.ids import Version
 from felix.proto.rpc import PROTOCOL
 from felix.proto.updates import RawUpdate, WatchHeader
 from felix.transport.publisher import Publisher
@@ -75,7 +76,7 @@ class WatchFanout(SocketActor):
             self._send(message.epoch, part, part[0].version, part[-1].version, digest)
             self._frames += 1
         self._updates += len(updates)
-        self._position = Restart(message.epoch, updates[-1].version, message.digest)
+        self._position = Restart(message.epoch, Version(updates[-1].version), message.digest)
         if len(updates) > 1:
             self._bookmark_soon()
 

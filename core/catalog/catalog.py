@@ -1,0 +1,261 @@
+"""The replicated state machine: applies commands, counts versions, remembers what happened."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+from felix.core.catalog import queries
+from felix.core.catalog.changes import Context, Step, steps_of
+from felix.core.catalog.feeds import TOMBSTONES, Feeds
+from felix.core.catalog.history import Change, History
+from felix.core.catalog.idempotency import KEYS, IdempotencyKeys, Result
+from felix.core.catalog.store import Store
+from felix.core.catalog.view import CatalogView
+from felix.proto import codec
+from felix.proto.commands import AnyCommand, Deleted, Proposal
+from felix.proto.digest import Digest
+from felix.proto.errors import Compacted, FelixError, FutureVersion, ValidationFailed
+from felix.proto.ids import Index
+from felix.proto.queries import AnyQuery, GetFeedChanges, GetFeedSnapshot, WatchUpdates
+from felix.proto.resources import RESOURCE_TYPES, Resource, ResourceKind
+from felix.proto.rpc import Answer
+from felix.proto.updates import RawUpdate, UpdateBatch, UpdateType
+
+BATCH_UPDATES_MAX: Final = 5000
+BATCH_BYTES_MAX: Final = 4 << 20
+
+PUBLIC: Final[tuple[ResourceKind, ...]] = tuple(RESOURCE_TYPES)
+"""The tables that brokers see, parents first."""
+INTERNAL: Final = (KEYS, TOMBSTONES)
+"""The tables that only replicas see."""
+
+Encoded: TypeAlias = bytes
+
+
+class CatalogLimits(msgspec.Struct, frozen=True):
+    """How much a catalog keeps besides the objects themselves. The same on every member."""
+
+    history_updates_max: int = 100_000
+    history_bytes_max: int = 64 << 20
+    feed_rows_max: int = 10_000
+    tombstones_max: int = 100_000
+    """Per feed."""
+    idempotency_keys_max: int = 100_000
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What came of a command."""
+
+    result: Result
+    version: int
+    """At which it took effect; for one that changed nothing, of the object or the catalog."""
+    updates: tuple[RawUpdate, ...]
+
+
+class Catalog:
+    """All metadata of the cluster, at one point of the log."""
+
+    def __init__(
+        self,
+        cluster_id: str,
+        epoch: int = 1,
+        limits: CatalogLimits = CatalogLimits(),  # noqa: B008
+    ) -> None:
+        """Make an empty catalog; `felix.core.catalog.dump.restore` makes one that is not."""
+        self.cluster_id = cluster_id
+        self.epoch = epoch
+        self.limits = limits
+        self.version = 0
+        self.applied_index = Index(0)
+        self.log_time_ms = 0
+        """The highest stamp of any command: time as the log sees it."""
+        self.store = Store((*PUBLIC, *INTERNAL))
+        self._digest = Digest()
+        self._begin()
+
+    def _begin(self) -> None:
+        limits = self.limits
+        self.history = History(self.version, limits.history_updates_max, limits.history_bytes_max)
+        self.feeds = Feeds(self.store, self.version, limits.feed_rows_max, limits.tombstones_max)
+        self.idempotency = IdempotencyKeys(self.store, limits.idempotency_keys_max)
+
+    @property
+    def digest(self) -> str:
+        """Proof of the metadata at this version, 32 hex digits."""
+        return self._digest.hex()
+
+    def counts(self) -> dict[str, int]:
+        """Count the live objects of each kind."""
+        return {kind: len(self.store.tables[kind].rows) for kind in PUBLIC}
+
+    # --- commands -----------------------------------------------------------------------------
+
+    def skip(self, index: Index) -> None:
+        """Pass over an entry that holds no command."""
+        assert index == self.applied_index + 1
+        self.applied_index = index
+
+    def apply(self, index: Index, proposal: Proposal) -> Applied:
+        """Apply the command of the next entry.
+
+        A refusal by the state (already there, not there, changed meanwhile) is a result too.
+        """
+        self.skip(index)
+        self.log_time_ms = max(self.log_time_ms, proposal.stamp.time_ms)
+        self.idempotency.expire(self.log_time_ms)
+        try:
+            remembered = self.idempotency.find(proposal)
+        except FelixError as error:
+            return Applied(error.to_reply(), self.version, ())
+        if remembered is not None:
+            return Applied(remembered.result, remembered.version, ())
+        applied = self._apply_new(proposal)
+        self.idempotency.keep(proposal, index, self.log_time_ms, applied.version, applied.result)
+        return applied
+
+    def _apply_new(self, proposal: Proposal) -> Applied:
+        context = Context(self.store, proposal.stamp, self.epoch, self.version + 1)
+        try:
+            steps = steps_of(proposal.command, context)
+        except FelixError as error:
+            return Applied(error.to_reply(), self.version, ())
+        updates = tuple([self._take(step) for step in steps])
+        if not steps:
+            unchanged = self._object_of(proposal.command)
+            return Applied(unchanged, unchanged.version, ())
+        last = steps[-1].after
+        if last is None:
+            return Applied(Deleted(self.version, len(steps)), self.version, updates)
+        return Applied(last, self.version, updates)
+
+    def _take(self, step: Step) -> RawUpdate:
+        self.version += 1
+        type_: UpdateType
+        if step.after is None:
+            assert step.before is not None
+            type_, encoded = "DELETE", codec.encode(step.before)
+            self._digest.remove(encoded)
+            self.store.remove(step.kind, step.key)
+        else:
+            encoded = codec.encode(step.after)
+            type_ = "CREATE"
+            if step.before is not None:
+                type_ = "UPDATE"
+                self._digest.remove(codec.encode(step.before))
+            self._digest.add(encoded)
+            self.store.put(step.kind, step.key, step.after)
+        update = RawUpdate(self.version, type_, msgspec.Raw(encoded))
+        change = Change(step.kind, step.key, step.before, step.after, update)
+        self.history.add(change)
+        self.feeds.add(change)
+        return update
+
+    def _object_of(self, command: AnyCommand) -> Resource:
+        kind = type(command).__name__.removeprefix("Update")
+        names = ("tenant_id", "namespace", "stream", "cache")
+        key = tuple(getattr(command, name) for name in names if hasattr(command, name))
+        row: Resource = self.store.tables[kind].rows[key]
+        return row
+
+    # --- queries ------------------------------------------------------------------------------
+
+    def answer(self, query: AnyQuery) -> Answer:
+        """Answer any query but `GetSnapshot` and `GetCluster`, as of now.
+
+        Raises: NotFound, ValidationFailed, Compacted, FutureVersion.
+        """
+        match query:
+            case WatchUpdates():
+                return self._updates(query)
+            case GetFeedSnapshot():
+                return self.feeds.snapshot(query.feed)
+            case GetFeedChanges():
+                return self.feeds.changes(query.feed, query.since, query.limit)
+            case _:
+                return queries.answer(self.store, query)
+
+    def view(self) -> CatalogView:
+        """Open a view of this version; the cost does not depend on the size of the catalog."""
+        return CatalogView(self.store.view(), self.version, self.epoch, self.digest)
+
+    def view_at(self, version: int) -> CatalogView:
+        """Open a view of any version that the history covers; costs grow with the distance.
+
+        Raises: Compacted, FutureVersion.
+        """
+        self._check_covered(version)
+        view = self.store.view()
+        digest = Digest(self._digest.value)
+        for change in self.history.back_to(version):
+            view.remember_older(change.kind, change.key, change.before)
+            if change.after is not None:
+                digest.remove(codec.encode(change.after))
+            if change.before is not None:
+                digest.add(codec.encode(change.before))
+        return CatalogView(view, version, self.epoch, digest.hex())
+
+    def _updates(self, query: WatchUpdates) -> UpdateBatch:
+        if query.from_version < 0 or query.limit < 0 or query.wait_ms < 0:
+            raise ValidationFailed("from_version, limit and wait_ms must not be negative")
+        if query.epoch not in {0, self.epoch}:
+            raise self._compacted(f"epoch {query.epoch} is over, this is epoch {self.epoch}")
+        self._check_covered(query.from_version)
+        limit = min(query.limit or BATCH_UPDATES_MAX, BATCH_UPDATES_MAX)
+        updates: list[RawUpdate] = []
+        size = 0
+        for change in self.history.since(query.from_version, limit):
+            size += len(memoryview(change.update.payload)) + 32
+            if updates and size > BATCH_BYTES_MAX:
+                break
+            updates.append(change.update)
+        last = query.from_version + len(updates)
+        return UpdateBatch(
+            cluster_id=self.cluster_id,
+            epoch=self.epoch,
+            first=query.from_version + 1,
+            last=last,
+            current=self.version,
+            updates=updates,
+            digest=self.digest if last == self.version else "",
+        )
+
+    def _check_covered(self, version: int) -> None:
+        if version > self.version:
+            raise FutureVersion(
+                f"version {version} has not happened yet, the newest is {self.version}",
+                details={"current": self.version, "epoch": self.epoch},
+            )
+        if version < self.history.oldest:
+            raise self._compacted(f"version {version} is forgotten")
+
+    def _compacted(self, message: str) -> Compacted:
+        return Compacted(
+            f"{message}: take a snapshot",
+            details={
+                "oldest": self.history.oldest,
+                "current": self.version,
+                "epoch": self.epoch,
+            },
+        )
+
+    # --- restoring ----------------------------------------------------------------------------
+
+    def take_up(
+        self,
+        *,
+        version: int,
+        applied_index: Index,
+        log_time_ms: int,
+        digest: Digest,
+        last_seq: dict[ResourceKind, int],
+    ) -> None:
+        """Go on from what a dump held; its rows are in the store already."""
+        self.version = version
+        self.applied_index = applied_index
+        self.log_time_ms = log_time_ms
+        self._digest = digest
+        self._begin()
+        self.feeds.restore(last_seq)
+        self.idempotency.restore()

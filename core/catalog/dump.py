@@ -1,0 +1,128 @@
+"""The whole state machine as bytes, for the snapshot of the log; and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from felix.core.catalog.catalog import INTERNAL, PUBLIC, Catalog, CatalogLimits
+from felix.core.catalog.feeds import TOMBSTONES, Tombstone
+from felix.core.catalog.idempotency import KEYS, Remembered
+from felix.core.catalog.view import Walk
+from felix.proto import codec
+from felix.proto.digest import Digest
+from felix.proto.errors import FelixError
+from felix.proto.ids import Index
+from felix.proto.resources import RESOURCE_TYPES, Key, ResourceKind
+
+FORMAT: Final = 1
+
+
+class BadDump(Exception):
+    """A dump is not what a catalog wrote."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The first chunk."""
+
+    format: int
+    cluster_id: str
+    epoch: int
+    version: int
+    digest: str
+    applied_index: int
+    log_time_ms: int
+    last_seq: dict[ResourceKind, int]
+
+
+class Dump:
+    """Writes down a catalog as it was when this was made, a slice at a time."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        view = catalog.view()
+        self._header: Header | None = Header(
+            FORMAT,
+            catalog.cluster_id,
+            catalog.epoch,
+            catalog.version,
+            catalog.digest,
+            catalog.applied_index,
+            catalog.log_time_ms,
+            dict(catalog.feeds.last_seq),
+        )
+        self._walk = Walk(view, (*PUBLIC, *INTERNAL))
+
+    def step(self, records_max: int) -> bytes | None:
+        """Write the next chunk; None after the last."""
+        if self._header is not None:
+            chunk = codec.encode(self._header)
+            self._header = None
+            return chunk
+        found = self._walk.next(records_max)
+        return None if found is None else codec.encode(found)
+
+
+def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
+    """Build the catalog that was dumped. Raises: BadDump."""
+    iterator = iter(chunks)
+    try:
+        header = codec.Decoder[Header](Header).decode(next(iterator, b""))
+        if header.format != FORMAT:
+            raise BadDump(f"format {header.format}, this build reads {FORMAT}")
+        catalog = Catalog(header.cluster_id, header.epoch, limits)
+        for chunk in iterator:
+            table, rows = _table_of(chunk)
+            for raw in rows:
+                _put(catalog, table, raw)
+    except FelixError as error:
+        raise BadDump(f"a dump that cannot be read: {error}") from error
+    digest = _digest_of(catalog)
+    if digest.hex() != header.digest:
+        raise BadDump(f"the objects have digest {digest.hex()}, the header says {header.digest}")
+    catalog.take_up(
+        version=header.version,
+        applied_index=Index(header.applied_index),
+        log_time_ms=header.log_time_ms,
+        digest=digest,
+        last_seq=header.last_seq,
+    )
+    return catalog
+
+
+_tables = codec.Decoder[tuple[str, list[msgspec.Raw]]](tuple[str, list[msgspec.Raw]])
+_rows: Final[dict[str, codec.Decoder[Any]]] = {
+    **{kind: codec.Decoder(type_) for kind, type_ in RESOURCE_TYPES.items()},
+    KEYS: codec.Decoder(Remembered),
+    TOMBSTONES: codec.Decoder(Tombstone),
+}
+
+
+def _table_of(chunk: bytes) -> tuple[str, list[msgspec.Raw]]:
+    table, rows = _tables.decode(chunk)
+    if table not in _rows:
+        raise BadDump(f"unknown table {table!r}")
+    return table, rows
+
+
+def _put(catalog: Catalog, table: str, raw: msgspec.Raw) -> None:
+    row = _rows[table].decode(memoryview(raw))
+    catalog.store.put(table, _key_of(row), row)
+
+
+def _key_of(row: Any) -> Key:
+    if isinstance(row, Remembered):
+        return (row.key,)
+    if isinstance(row, Tombstone):
+        return (row.kind, *row.object.key)
+    key: Key = row.key
+    return key
+
+
+def _digest_of(catalog: Catalog) -> Digest:
+    digest = Digest()
+    for kind in PUBLIC:
+        for row in catalog.store.tables[kind].rows.values():
+            digest.add(codec.encode(row))
+    return digest

@@ -1,0 +1,107 @@
+"""Exactly once: the answers to commands that carried an idempotency key, kept for a time."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from felix.core.catalog.store import Store
+from felix.proto import codec
+from felix.proto.commands import AnyCommand, Deleted, Proposal
+from felix.proto.errors import ErrorReply, KeyReused
+from felix.proto.resources import Resource
+
+KEYS: Final = "idempotency"
+KEPT_MS: Final = 24 * 3600 * 1000
+"""In log time: the highest stamp of any command so far."""
+
+Result = Resource | Deleted | ErrorReply
+
+
+class Remembered(msgspec.Struct, frozen=True, gc=False):
+    """What a key stands for."""
+
+    key: str
+    order: int
+    """Index of the log entry that used it first."""
+    at_ms: int
+    command_hash: bytes
+    version: int
+    resource: Resource | None = None
+    deleted: Deleted | None = None
+    error: ErrorReply | None = None
+
+    @property
+    def result(self) -> Result:
+        """The answer, again."""
+        result = self.resource or self.deleted or self.error
+        assert result is not None
+        return result
+
+
+class IdempotencyKeys:
+    """The keys in use, oldest first; a table of the store."""
+
+    def __init__(self, store: Store, keys_max: int) -> None:
+        self._store = store
+        self._keys_max = keys_max
+        self._order: dict[str, int] = {}
+        """Key -> time, oldest first."""
+
+    def restore(self) -> None:
+        """Take up what a dump put into the store."""
+        rows: list[Remembered] = list(self._store.tables[KEYS].rows.values())
+        self._order = {one.key: one.at_ms for one in sorted(rows, key=lambda one: one.order)}
+
+    def find(self, proposal: Proposal) -> Remembered | None:
+        """Look for the answer to this very command. Raises: KeyReused."""
+        key = proposal.stamp.idempotency_key
+        if key is None:
+            return None
+        remembered: Remembered | None = self._store.tables[KEYS].rows.get((key,))
+        if remembered is not None and remembered.command_hash != _hash(proposal.command):
+            raise KeyReused(f"the idempotency key {key!r} was used with another request")
+        return remembered
+
+    def keep(
+        self, proposal: Proposal, index: int, log_time_ms: int, version: int, result: Result
+    ) -> None:
+        """Remember an answer; forget those that are too old or too many."""
+        key = proposal.stamp.idempotency_key
+        if key is None:
+            return
+        self._store.put(
+            KEYS,
+            (key,),
+            Remembered(
+                key,
+                index,
+                log_time_ms,
+                _hash(proposal.command),
+                version,
+                resource=None if isinstance(result, Deleted | ErrorReply) else result,
+                deleted=result if isinstance(result, Deleted) else None,
+                error=result if isinstance(result, ErrorReply) else None,
+            ),
+        )
+        self._order[key] = log_time_ms
+        if len(self._order) > self._keys_max:
+            self._forget(next(iter(self._order)))
+
+    def expire(self, log_time_ms: int) -> None:
+        """Forget what is too old."""
+        while self._order:
+            key, at_ms = next(iter(self._order.items()))
+            if at_ms + KEPT_MS > log_time_ms:
+                return
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        del self._order[key]
+        self._store.remove(KEYS, (key,))
+
+
+def _hash(command: AnyCommand) -> bytes:
+    return hashlib.blake2b(codec.encode(command), digest_size=16).digest()

@@ -1,0 +1,138 @@
+"""Lookups and listings."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any, Final
+
+from felix.core.catalog.glob import matches
+from felix.core.catalog.store import Store
+from felix.proto.errors import NotFound, ValidationFailed
+from felix.proto.names import NAME_CHARS_MAX
+from felix.proto.queries import (
+    PAGE_SIZE_MAX,
+    AnyQuery,
+    GetCache,
+    GetNamespace,
+    GetStream,
+    GetTenant,
+    ListCaches,
+    Listing,
+    ListNamespaces,
+    ListStreams,
+    ListTenants,
+    Paged,
+)
+from felix.proto.resources import Key, Resource, ResourceKind
+
+PAGE_BYTES_MAX: Final = 8 << 20
+FILTER_CHARS_MAX: Final = 255
+
+
+def answer(store: Store, query: AnyQuery) -> Resource | Listing:
+    """Answer a lookup or listing. Raises: NotFound, ValidationFailed."""
+    return _HANDLERS[type(query)](store, query)
+
+
+def _get_tenant(store: Store, query: GetTenant) -> Resource:
+    return _get(store, "Tenant", (query.tenant_id,))
+
+
+def _get_namespace(store: Store, query: GetNamespace) -> Resource:
+    _get(store, "Tenant", (query.tenant_id,))
+    return _get(store, "Namespace", (query.tenant_id, query.namespace))
+
+
+def _get_stream(store: Store, query: GetStream) -> Resource:
+    parent = _parent(store, query)
+    return _get(store, "Stream", (*parent, query.stream))
+
+
+def _get_cache(store: Store, query: GetCache) -> Resource:
+    parent = _parent(store, query)
+    return _get(store, "Cache", (*parent, query.cache))
+
+
+def _list_tenants(store: Store, query: ListTenants) -> Listing:
+    return _list(store, "Tenant", (), query)
+
+
+def _list_namespaces(store: Store, query: ListNamespaces) -> Listing:
+    _get(store, "Tenant", (query.tenant_id,))
+    return _list(store, "Namespace", (query.tenant_id,), query)
+
+
+def _list_streams(store: Store, query: ListStreams) -> Listing:
+    return _list(store, "Stream", _parent(store, query), query)
+
+
+def _list_caches(store: Store, query: ListCaches) -> Listing:
+    return _list(store, "Cache", _parent(store, query), query)
+
+
+def _parent(store: Store, query: GetStream | GetCache | ListStreams | ListCaches) -> Key:
+    """Make sure of tenant and namespace, in this order."""
+    _get(store, "Tenant", (query.tenant_id,))
+    return _get(store, "Namespace", (query.tenant_id, query.namespace)).key
+
+
+def _get(store: Store, kind: ResourceKind, key: Key) -> Resource:
+    row: Resource | None = store.tables[kind].rows.get(key)
+    if row is None:
+        raise NotFound(f"there is no {kind.lower()} {'/'.join(key)!r}")
+    return row
+
+
+def _list(store: Store, kind: ResourceKind, parent: Key, query: Paged) -> Listing:
+    if not 0 <= query.page_size <= PAGE_SIZE_MAX:
+        raise _invalid("page_size", f"must be 0 to {PAGE_SIZE_MAX}")
+    if len(query.filter) > FILTER_CHARS_MAX:
+        raise _invalid("filter", f"must have at most {FILTER_CHARS_MAX} characters")
+    table = store.tables[kind]
+    page_size = query.page_size or PAGE_SIZE_MAX
+    items: list[Resource] = []
+    size = 0
+    for key in table.after(parent, _name_of(query.page_token)):
+        if query.filter and not matches(query.filter, key[-1]):
+            continue
+        if len(items) == page_size or size > PAGE_BYTES_MAX:
+            return Listing(items, _token_of(items[-1].key[-1]))
+        row = table.rows[key]
+        items.append(row)
+        size += 200 + len(getattr(row, "display_name", "")) + len(getattr(row, "description", ""))
+    return Listing(items)
+
+
+def _token_of(name: str) -> str:
+    return base64.urlsafe_b64encode(b"1" + name.encode()).decode().rstrip("=")
+
+
+def _name_of(token: str) -> str:
+    if not token:
+        return ""
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        name = raw[1:].decode("ascii")
+    except (binascii.Error, ValueError) as error:
+        raise _invalid("page_token", "is not one of ours") from error
+    if raw[:1] != b"1" or not 0 < len(name) <= NAME_CHARS_MAX:
+        raise _invalid("page_token", "is not one of ours")
+    return name
+
+
+def _invalid(member: str, why: str) -> ValidationFailed:
+    return ValidationFailed(f"/{member}: {why}", details={"pointer": f"/{member}"})
+
+
+_HANDLERS: Final[dict[type[AnyQuery], Callable[[Store, Any], Resource | Listing]]] = {
+    GetTenant: _get_tenant,
+    ListTenants: _list_tenants,
+    GetNamespace: _get_namespace,
+    ListNamespaces: _list_namespaces,
+    GetStream: _get_stream,
+    ListStreams: _list_streams,
+    GetCache: _get_cache,
+    ListCaches: _list_caches,
+}

@@ -1,0 +1,132 @@
+"""What a command must look like before it may be proposed.
+
+Checked by the node that accepts it, never at apply: what is in the log stays valid for ever.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from felix.proto.commands import (
+    Command,
+    Conditional,
+    CreateCache,
+    CreateNamespace,
+    CreateStream,
+    CreateTenant,
+    UpdateCache,
+    UpdateNamespace,
+    UpdateStream,
+    UpdateTenant,
+)
+from felix.proto.errors import ValidationFailed
+from felix.proto.names import why_not_a_name
+from felix.proto.resources import Encryption, Quotas, RetentionPolicy, StreamSpec
+
+DISPLAY_NAME_CHARS_MAX: Final = 1024
+DESCRIPTION_CHARS_MAX: Final = 4096
+SHARDS_MAX: Final = 65_536
+REPLICATION_FACTOR_MAX: Final = 255
+"""A replica needs a broker of its own, and no Felix cluster has more brokers than this a zone."""
+NUMBER_MAX: Final = (1 << 63) - 1
+IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
+_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_PRINTABLE_ASCII: Final = re.compile("[\x21-\x7e]+")
+
+
+def check(command: Command) -> None:
+    """Check every value of a command. Raises: ValidationFailed with the member's pointer."""
+    for member in ("tenant_id", "namespace", "stream", "cache"):
+        value = getattr(command, member, None)
+        if value is not None:
+            why = why_not_a_name(value)
+            if why:
+                raise _failed(f"/{member}", why)
+    if isinstance(command, Conditional):
+        _check_number("/expected_version", command.expected_version)
+    match command:
+        case CreateTenant() | UpdateTenant():
+            _check_texts(command)
+            _check_quotas(command.quotas)
+            _check_encryption(command.encryption)
+        case CreateNamespace() | UpdateNamespace():
+            _check_texts(command)
+            _check_quotas(command.quotas)
+        case CreateCache() | UpdateCache():
+            _check_texts(command)
+        case CreateStream():
+            _check_spec(command.spec)
+        case UpdateStream():
+            _check_retention("/retention", command.retention)
+
+
+def check_idempotency_key(key: str | None) -> None:
+    """Check an idempotency key. Raises: ValidationFailed."""
+    if key is None:
+        return
+    if len(key) > IDEMPOTENCY_KEY_CHARS_MAX or not _PRINTABLE_ASCII.fullmatch(key):
+        raise _failed(
+            "/idempotency_key",
+            f"must be 1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters without blanks",
+        )
+
+
+def _check_texts(
+    command: CreateTenant
+    | UpdateTenant
+    | CreateNamespace
+    | UpdateNamespace
+    | CreateCache
+    | UpdateCache,
+) -> None:
+    _check_text("/display_name", command.display_name, DISPLAY_NAME_CHARS_MAX)
+    _check_text("/description", getattr(command, "description", None), DESCRIPTION_CHARS_MAX)
+
+
+def _check_text(pointer: str, value: str | None, chars_max: int) -> None:
+    if value is None:
+        return
+    if len(value) > chars_max:
+        raise _failed(pointer, f"must have at most {chars_max} characters")
+    if _UNPRINTABLE.search(value):
+        raise _failed(pointer, "must not contain control characters or lone surrogates")
+
+
+def _check_spec(spec: StreamSpec) -> None:
+    if not 1 <= spec.shards <= SHARDS_MAX:
+        raise _failed("/spec/shards", f"must be 1 to {SHARDS_MAX}")
+    if not 1 <= spec.replication_factor <= REPLICATION_FACTOR_MAX:
+        raise _failed("/spec/replication_factor", f"must be 1 to {REPLICATION_FACTOR_MAX}")
+    _check_retention("/spec/retention", spec.retention)
+
+
+def _check_retention(pointer: str, retention: RetentionPolicy | None) -> None:
+    if retention is not None:
+        _check_number(f"{pointer}/max_age_seconds", retention.max_age_seconds)
+        _check_number(f"{pointer}/max_size_bytes", retention.max_size_bytes)
+
+
+def _check_quotas(quotas: Quotas | None) -> None:
+    if quotas is not None:
+        for member, value in msgspec.structs.asdict(quotas).items():
+            _check_number(f"/quotas/{member}", value)
+
+
+def _check_encryption(encryption: Encryption | None) -> None:
+    if encryption is not None:
+        if not encryption.key_id:
+            raise _failed("/encryption/key_id", "must not be empty")
+        _check_text("/encryption/key_id", encryption.key_id, DISPLAY_NAME_CHARS_MAX)
+        _check_number("/encryption/rotation_period_seconds", encryption.rotation_period_seconds)
+
+
+def _check_number(pointer: str, value: int | None) -> None:
+    if value is not None and not 0 <= value <= NUMBER_MAX:
+        raise _failed(pointer, f"must be 0 to {NUMBER_MAX}")
+
+
+def _failed(pointer: str, why: str) -> ValidationFailed:
+    return ValidationFailed(f"{pointer}: {why}", details={"pointer": pointer})
