@@ -122,6 +122,10 @@ class Node:
         self._attach()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
 
+    def drain(self) -> None:
+        """Say that this node is about to stop: it is not ready any more."""
+        self._stopping = True
+
     def stop(self) -> None:
         """Stop the actors in reverse order and release everything."""
         self._stopping = True

@@ -81,3 +81,8 @@ _ANSWERS: dict[type[AnyRequest], type] = {
 def answer_type(message: AnyRequest) -> type:
     """Name the type of the answer to a message."""
     return _ANSWERS[type(message)]
+
+
+def answer_types() -> dict[type[AnyRequest], type]:
+    """List the type of the answer to each type of message."""
+    return dict(_ANSWERS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,9 @@ from felix.proto.resources import Resource
 
 PROTOCOL = 1
 """First element of every envelope."""
+
+NO_RESULT: Final = msgspec.Raw(b"\xc0")
+"""Nil: what stands in the place of the answer when there is none."""
 
 Consistency = Literal["linearizable", "stale"]
 
@@ -50,8 +53,8 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
     age_ms: int
     """How old the answer may be; 0 for commands and linearizable reads."""
     error: ErrorReply | None
-    result: msgspec.Raw | None
-    """Encoded `Resource`, `Deleted` or answer; absent when there is an error."""
+    result: msgspec.Raw
+    """Encoded `Resource`, `Deleted` or answer; `NO_RESULT` when there is an error."""
 
 
 class RequestEnvelope(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -1,0 +1,95 @@
+"""`felix-controlplane`: run a node, run a cluster on this machine, check a configuration."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from felix import __version__
+from felix.cli import config as configuration
+from felix.cli import logs
+from felix.cli.dev import DevError, dev
+from felix.cli.serve import serve
+from felix.core.catalog.dump import BadDump
+from felix.storage.errors import StorageError
+
+EXIT_CONFIG = 2
+EXIT_START = 3
+"""A port is taken, or the data directory is locked, foreign, damaged or empty."""
+
+CONFIG_OPTION = click.option(
+    "--config",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"YAML file [default: ${configuration.CONFIG_PATH_VARIABLE}, else the environment alone]",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """The Felix control plane."""
+
+
+@main.command("serve")
+@CONFIG_OPTION
+def serve_command(path: Path | None) -> None:
+    """Run one node until SIGTERM."""
+    config = _load(path)
+    logs.set_up(config.log)
+    try:
+        serve(config)
+    except (OSError, StorageError, BadDump) as error:
+        _end(EXIT_START, str(error))
+
+
+@main.command("dev")
+@click.option("--nodes", default=3, type=click.IntRange(1, 5), show_default=True)
+@click.option("--brokers", default=3, type=click.IntRange(0, 1000), show_default=True)
+@click.option("--data-dir", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--base-port", default=17000, type=click.IntRange(1024, 65000), show_default=True)
+@click.option(
+    "--ready-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Gets a JSON document with all addresses once everything is up.",
+)
+def dev_command(
+    nodes: int, brokers: int, data_dir: Path, base_port: int, ready_file: Path | None
+) -> None:
+    """Run a whole cluster on this machine."""
+    if nodes not in {1, 3, 5}:
+        _end(EXIT_CONFIG, f"1, 3 or 5 nodes make a cluster, not {nodes}")
+    logs.set_up(configuration.LogConfig(level="warning"))
+    try:
+        dev(nodes, brokers, data_dir, base_port, ready_file)
+    except (OSError, DevError) as error:
+        _end(EXIT_START, str(error))
+
+
+@main.group("config")
+def config_group() -> None:
+    """Look at the configuration."""
+
+
+@config_group.command("check")
+@CONFIG_OPTION
+def config_check(path: Path | None) -> None:
+    """Say whether a configuration is right, and print it whole."""
+    click.echo(configuration.render(_load(path)), nl=False)
+
+
+def _load(path: Path | None) -> configuration.Config:
+    try:
+        return configuration.load(path, os.environ)
+    except configuration.ConfigError as error:
+        for problem in error.problems:
+            click.echo(f"felix-controlplane: {problem}", err=True)
+        sys.exit(EXIT_CONFIG)
+
+
+def _end(code: int, message: str) -> None:
+    click.echo(f"felix-controlplane: {message}", err=True)
+    sys.exit(code)
