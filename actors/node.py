@@ -17,19 +17,22 @@ import pykka
 import structlog
 import zmq
 
-from felix.actors.catalog import CatalogActor, CatalogStatistics
-from felix.actors.leader_contact import LeaderContact
+from felix.actors.consensus import Consensus, Member, RaftStatistics
 from felix.actors.messages import ActorRef, Attach, GetStatistics
-from felix.actors.raft_node import Member, RaftNode, RaftStatistics
+from felix.actors.raft_node import RaftNode, RaftNodeParts
+from felix.actors.replica import Replica
+from felix.actors.service import CatalogStatistics, Service
 from felix.actors.snapshot_writer import SnapshotStatistics, SnapshotWriterActor
 from felix.actors.watch_fanout import FanoutStatistics, WatchFanout
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.dump import restore
 from felix.core.raft.config import RaftConfig
 from felix.core.raft.core import RaftCore
-from felix.proto.ids import NodeId
+from felix.proto.ids import NodeId, Term
 from felix.proto.raft import Membership, SnapshotMeta
 from felix.storage.data_dir import DataDir
+from felix.storage.ports import Recovered
+from felix.transport.forwarder import Forwarder
 from felix.transport.peers import Peers
 from felix.transport.publisher import Publisher
 from felix.transport.rpc_server import RpcServer
@@ -91,7 +94,6 @@ class Node:
         self._data = data
         self._fatal = fatal or _end_process
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._contact = LeaderContact()
         self._failures: queue.SimpleQueue[tuple[str, BaseException]] = queue.SimpleQueue()
         self._restarts: list[float] = []
         self._stopping = False
@@ -99,27 +101,15 @@ class Node:
     def start(self) -> None:
         """Start the actors, each after the ones it tells. Raises: OSError when a port is taken."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        membership = Membership(tuple(sorted(self._settings.members)))
+        self._start_errors: list[BaseException] = []
+        self._membership = Membership(tuple(sorted(self._settings.members)))
         recovered = self._data.journal.recover()
         catalog = self._restored(recovered.snapshot)
         if recovered.snapshot:
             self._data.snapshots.prune([recovered.snapshot])
-        self._start_errors: list[BaseException] = []
-        self._membership = membership
         self._fanout = self._start_fanout()
         self._snapshots = self._start_snapshots()
-        self._catalog = self._start_catalog(catalog)
-        core = RaftCore(
-            self._settings.node_id,
-            membership,
-            self._settings.raft,
-            SystemRandom(),
-            hard_state=recovered.hard_state,
-            snapshot=recovered.snapshot,
-            entries=recovered.entries,
-        )
-        self._raft = self._start_raft(core)
-        self._attach()
+        self._raft = self._start_raft(recovered, catalog)
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
 
     def drain(self) -> None:
@@ -129,7 +119,7 @@ class Node:
     def stop(self) -> None:
         """Stop the actors in reverse order and release everything."""
         self._stopping = True
-        for name in ("_raft", "_catalog", "_snapshots", "_fanout"):
+        for name in ("_raft", "_snapshots", "_fanout"):
             ref: ActorRef | None = getattr(self, name, None)
             if ref is not None and ref.is_alive():
                 with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
@@ -141,10 +131,10 @@ class Node:
         """Ask every actor for its numbers. Raises: pykka.Timeout, pykka.ActorDeadError."""
         asked = [
             ref.ask(GetStatistics(), block=False)
-            for ref in (self._raft, self._catalog, self._fanout, self._snapshots)
+            for ref in (self._raft, self._fanout, self._snapshots)
         ]
-        raft, catalog, fanout, snapshots = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
-        return NodeStatistics(raft, catalog, fanout, snapshots)
+        node, fanout, snapshots = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
+        return NodeStatistics(node.raft, node.catalog, fanout, snapshots)
 
     def why_not_live(self) -> str | None:
         """Say why this process should be restarted; it never needs a quorum to be alive."""
@@ -191,52 +181,62 @@ class Node:
 
     def _start_snapshots(self) -> ActorRef:
         return self._up(
-            SnapshotWriterActor.start(self._failed, self._data.snapshots, self._membership)
-        )
-
-    def _start_catalog(self, catalog: Catalog) -> ActorRef:
-        settings = self._settings
-        endpoints = [f"tcp://{settings.listen_rpc}", settings.rpc_local]
-        return self._up(
-            CatalogActor.start(
-                self._failed,
-                catalog,
-                self._restored,
-                node_id=settings.node_id,
-                context=self._context,
-                open_rpc=lambda: RpcServer(self._context, endpoints),
-                rpc_addresses={
-                    node: member.addresses["rpc"] for node, member in settings.members.items()
-                },
-                contact=self._contact,
-                in_flight_max=settings.in_flight_max,
+            SnapshotWriterActor.start(
+                self._failed, self._data.snapshots, self._membership, self._settings.catalog
             )
         )
 
-    def _start_raft(self, core: RaftCore) -> ActorRef:
-        settings = self._settings
-        addresses = {node: member.addresses["peers"] for node, member in settings.members.items()}
+    def _start_raft(self, recovered: Recovered, catalog: Catalog) -> ActorRef:
         return self._up(
             RaftNode.start(
                 self._failed,
-                core=core,
-                journal=self._data.journal,
-                snapshots=self._data.snapshots,
-                open_peers=lambda: Peers(
-                    self._context,
-                    settings.cluster_id,
-                    settings.node_id,
-                    settings.listen_peers,
-                    addresses,
-                ),
-                members=settings.members,
-                catalog=self._catalog,
-                snapshot_writer=self._snapshots,
-                contact=self._contact,
-                snapshot_entries=settings.snapshot_entries,
-                trail_entries=settings.trail_entries,
+                lambda actor: self._make_parts(actor, recovered, catalog),
+                self._snapshots,
             )
         )
+
+    def _make_parts(self, actor: RaftNode, recovered: Recovered, catalog: Catalog) -> RaftNodeParts:
+        settings = self._settings
+        members = settings.members
+        peers = Peers(
+            self._context,
+            settings.cluster_id,
+            settings.node_id,
+            settings.listen_peers,
+            {node: member.addresses["peers"] for node, member in members.items()},
+        )
+        rpc = RpcServer(self._context, [f"tcp://{settings.listen_rpc}", settings.rpc_local])
+        forwarder = Forwarder(
+            self._context,
+            {node: member.addresses["rpc"] for node, member in members.items()},
+            actor.listen,
+            actor.hear_forwarded,
+        )
+        forwarder.open([node for node in members if node != settings.node_id])
+        core = RaftCore(
+            settings.node_id,
+            self._membership,
+            settings.raft,
+            SystemRandom(),
+            hard_state=recovered.hard_state,
+            snapshot=recovered.snapshot,
+            entries=recovered.entries,
+        )
+        consensus = Consensus(
+            core=core,
+            journal=self._data.journal,
+            snapshots=self._data.snapshots,
+            peers=peers,
+            members=members,
+            snapshot_entries=settings.snapshot_entries,
+            trail_entries=settings.trail_entries,
+        )
+        last_term = recovered.snapshot.term if recovered.snapshot else Term(0)
+        replica = Replica(catalog, last_term, self._fanout, self._snapshots, actor.actor_ref)
+        service = Service(
+            settings.node_id, replica, consensus, rpc, forwarder, settings.in_flight_max
+        )
+        return RaftNodeParts(consensus, replica, service, peers.inbox, rpc.socket)
 
     def _up(self, ref: ActorRef) -> ActorRef:
         """Wait until an actor has what it needs, so that the next one can rely on it."""
@@ -249,7 +249,7 @@ class Node:
         return ref
 
     def _attach(self) -> None:
-        self._catalog.tell(Attach(self._raft, self._fanout, self._snapshots))
+        self._raft.tell(Attach(self._fanout, self._snapshots))
 
     # --- supervision --------------------------------------------------------------------------
 
@@ -259,7 +259,7 @@ class Node:
             return
         if not hasattr(self, "_raft") and isinstance(error, OSError):
             self._start_errors.append(error)  # start() reports it
-        elif isinstance(actor, RaftNode | CatalogActor) or not hasattr(self, "_raft"):
+        elif isinstance(actor, RaftNode) or not hasattr(self, "_raft"):
             self._fatal(type(actor).__name__, error)
         else:
             actor.stop()

@@ -1,4 +1,4 @@
-"""The SnapshotWriter actor: puts the state machine on disk while commits go on."""
+"""The SnapshotWriter actor: writes the state machine to disk, and reads it, while commits go on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from felix.actors.messages import (
     SnapshotBegin,
     SnapshotChunkWritten,
     SnapshotEnd,
+    SnapshotLoad,
+    SnapshotLoaded,
     SnapshotPrune,
     SnapshotTaken,
 )
+from felix.core.catalog.catalog import CatalogLimits
+from felix.core.catalog.dump import restore
 from felix.proto.raft import Membership, SnapshotMeta
 from felix.storage.ports import SnapshotStore, SnapshotWriter
 from felix.transport.socket_actor import SocketActor, handles
@@ -36,10 +40,12 @@ class SnapshotWriterActor(SocketActor):
         failed: Callable[[SocketActor, BaseException], None],
         store: SnapshotStore,
         membership: Membership,
+        limits: CatalogLimits,
     ) -> None:
         super().__init__(failed)
         self._store = store
         self._membership = membership
+        self._limits = limits
         self._writer: SnapshotWriter | None = None
         self._begun = 0.0
         self._taken = 0
@@ -72,6 +78,11 @@ class SnapshotWriterActor(SocketActor):
         self._last = meta
         self._last_seconds = time.monotonic() - self._begun
         message.reply_to.tell(SnapshotTaken(meta))
+
+    @handles(SnapshotLoad)
+    def _load(self, message: SnapshotLoad) -> None:
+        catalog = restore(self._store.chunks(message.snapshot), self._limits)
+        message.reply_to.tell(SnapshotLoaded(message.snapshot, catalog))
 
     @handles(SnapshotPrune)
     def _prune(self, message: SnapshotPrune) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from felix.actors.consensus import TICK_S, Member
 from felix.actors.node import NodeSettings
-from felix.actors.raft_node import TICK_S, Member
 from felix.cli.config import LISTENERS, Config
 from felix.core.catalog.catalog import CatalogLimits
 from felix.core.raft.config import RaftConfig

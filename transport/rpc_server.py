@@ -53,17 +53,12 @@ class RpcServer:
             self.malformed += 1
             return None
         try:
-            parts = codec.take_apart(frames[-1])
-            envelope = self._envelopes.convert(parts)
-        except FelixError:
-            self.malformed += 1
-            return None
-        try:
-            if envelope.protocol != PROTOCOL:
-                raise UnsupportedVersion(f"protocol {envelope.protocol}, this is {PROTOCOL}")
-            request = self._decoder.convert(parts)
+            request = self._decoder.decode(frames[-1])
         except FelixError as error:
-            self.refuse(route, envelope.id, error)
+            self._refuse_unread(route, frames[-1], error)
+            return None
+        if request.protocol != PROTOCOL:
+            self.refuse(route, request.id, _unsupported(request.protocol))
             return None
         return Incoming(route, request)
 
@@ -98,6 +93,21 @@ class RpcServer:
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()
+
+    def _refuse_unread(self, route: Route, frame: bytes, error: FelixError) -> None:
+        """Answer a request that cannot be read, if at least its number can; else count it."""
+        try:
+            envelope = self._envelopes.decode(frame)
+        except FelixError:
+            self.malformed += 1
+            return
+        if envelope.protocol != PROTOCOL:
+            error = _unsupported(envelope.protocol)
+        self.refuse(route, envelope.id, error)
+
+
+def _unsupported(protocol: int) -> UnsupportedVersion:
+    return UnsupportedVersion(f"protocol {protocol}, this is {PROTOCOL}")
 
 
 def _route_of(frames: list[bytes]) -> Route | None:

@@ -314,7 +314,9 @@ class BrokerSync:
         header = heard.header
         if header.last != view.version or not self._is_ours(header.cluster_id, header.epoch):
             return
-        if view.verifiable and header.digest and header.digest != view.digest:
+        if not header.digest:
+            return  # the rest of a large batch is still to come
+        if view.verifiable and header.digest != view.digest:
             self._distrust(now)
             return
         if self.current_at is None or heard.at > self.current_at:

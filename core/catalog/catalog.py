@@ -8,7 +8,8 @@ import msgspec
 
 from felix.core.catalog import queries
 from felix.core.catalog.changes import Context, Step, steps_of
-from felix.core.catalog.feeds import TOMBSTONES, Feeds
+from felix.core.catalog.feed import TOMBSTONES
+from felix.core.catalog.feeds import Feeds
 from felix.core.catalog.history import Change, History
 from felix.core.catalog.idempotency import KEYS, IdempotencyKeys, Result
 from felix.core.catalog.store import Store
@@ -24,7 +25,7 @@ from felix.proto.rpc import Answer
 from felix.proto.updates import RawUpdate, UpdateBatch, UpdateType
 
 BATCH_UPDATES_MAX: Final = 5000
-BATCH_BYTES_MAX: Final = 4 << 20
+BATCH_BYTES_MAX: Final = 1 << 20
 
 PUBLIC: Final[tuple[ResourceKind, ...]] = tuple(RESOURCE_TYPES)
 """The tables that brokers see, parents first."""

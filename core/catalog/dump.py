@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
 
 from felix.core.catalog.catalog import INTERNAL, PUBLIC, Catalog, CatalogLimits
-from felix.core.catalog.feeds import TOMBSTONES, Tombstone
+from felix.core.catalog.feed import TOMBSTONES, Tombstone
 from felix.core.catalog.idempotency import KEYS, Remembered
 from felix.core.catalog.view import Walk
 from felix.proto import codec
@@ -18,6 +19,7 @@ from felix.proto.ids import Index
 from felix.proto.resources import RESOURCE_TYPES, Key, ResourceKind
 
 FORMAT: Final = 1
+CHECKSUM_BYTES: Final = 16
 
 
 class BadDump(Exception):
@@ -37,6 +39,13 @@ class Header(msgspec.Struct, frozen=True):
     last_seq: dict[ResourceKind, int]
 
 
+class Trailer(msgspec.Struct, frozen=True):
+    """The last chunk: without it the dump was cut off."""
+
+    checksum: bytes
+    """BLAKE2b-128 of all chunks before, one after the other."""
+
+
 class Dump:
     """Writes down a catalog as it was when this was made, a slice at a time."""
 
@@ -53,20 +62,28 @@ class Dump:
             dict(catalog.feeds.last_seq),
         )
         self._walk = Walk(view, (*PUBLIC, *INTERNAL))
+        self._checksum = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
+        self._is_complete = False
 
     def step(self, records_max: int) -> bytes | None:
         """Write the next chunk; None after the last."""
+        if self._is_complete:
+            return None
         if self._header is not None:
             chunk = codec.encode(self._header)
             self._header = None
-            return chunk
-        found = self._walk.next(records_max)
-        return None if found is None else codec.encode(found)
+        elif (found := self._walk.next(records_max)) is not None:
+            chunk = codec.encode(found)
+        else:
+            self._is_complete = True
+            return codec.encode(Trailer(self._checksum.digest()))
+        self._checksum.update(chunk)
+        return chunk
 
 
 def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
     """Build the catalog that was dumped. Raises: BadDump."""
-    iterator = iter(chunks)
+    iterator = _without_trailer(chunks)
     try:
         header = codec.Decoder[Header](Header).decode(next(iterator, b""))
         if header.format != FORMAT:
@@ -89,6 +106,19 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
         last_seq=header.last_seq,
     )
     return catalog
+
+
+def _without_trailer(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Pass all chunks on but the last, which must be the trailer and agree with them."""
+    checksum = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
+    pending: bytes | None = None
+    for chunk in chunks:
+        if pending is not None:
+            checksum.update(pending)
+            yield pending
+        pending = chunk
+    if pending != codec.encode(Trailer(checksum.digest())):
+        raise BadDump("the last chunk is missing, or is not the checksum of those before it")
 
 
 _tables = codec.Decoder[tuple[str, list[msgspec.Raw]]](tuple[str, list[msgspec.Raw]])

@@ -1,24 +1,25 @@
-"""Name filters, in time that grows with the product of the lengths at worst."""
+"""Name filters whose time grows with the product of the two lengths at worst."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 
-def matches(pattern: str, name: str) -> bool:
-    """Match a whole name where the pattern has `*` or `?`; else look for it inside the name."""
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Match whole names if the pattern has `*` or `?`; otherwise look for it inside them.
+
+    What lies between two stars goes into an atomic group: its first place is as good as any later
+    one, so the regular expression never has a reason to come back to it.
+    """
     if "*" not in pattern and "?" not in pattern:
-        return pattern in name
-    at_pattern = at_name = 0
-    star, tried = -1, 0
-    while at_name < len(name):
-        if at_pattern < len(pattern) and pattern[at_pattern] == "*":
-            star, tried = at_pattern, at_name
-            at_pattern += 1
-        elif at_pattern < len(pattern) and pattern[at_pattern] in {"?", name[at_name]}:
-            at_pattern += 1
-            at_name += 1
-        elif star >= 0:  # let the last star take one character more
-            tried += 1
-            at_pattern, at_name = star + 1, tried
-        else:
-            return False
-    return all(character == "*" for character in pattern[at_pattern:])
+        return lambda name: pattern in name
+    first, *rest = [_literally(piece) for piece in pattern.split("*")]
+    middle = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
+    last = f".*{rest[-1]}" if rest else ""
+    whole = re.compile(f"{first}{middle}{last}", re.DOTALL)
+    return lambda name: whole.fullmatch(name) is not None
+
+
+def _literally(piece: str) -> str:
+    return "".join("." if character == "?" else re.escape(character) for character in piece)

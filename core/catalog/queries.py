@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any, Final
 
-from felix.core.catalog.glob import matches
+from felix.core.catalog.glob import matcher
 from felix.core.catalog.store import Store
 from felix.proto.errors import NotFound, ValidationFailed
 from felix.proto.names import NAME_CHARS_MAX
@@ -94,8 +94,9 @@ def _list(store: Store, kind: ResourceKind, parent: Key, query: Paged) -> Listin
     page_size = query.page_size or PAGE_SIZE_MAX
     items: list[Resource] = []
     size = 0
+    matches = matcher(query.filter)
     for key in table.after(parent, _name_of(query.page_token)):
-        if query.filter and not matches(query.filter, key[-1]):
+        if not matches(key[-1]):
             continue
         if len(items) == page_size or size > PAGE_BYTES_MAX:
             return Listing(items, _token_of(items[-1].key[-1]))

@@ -10,11 +10,16 @@ from felix.core.catalog.view import CatalogView, Walk
 from felix.proto import codec
 from felix.proto.resources import RESOURCE_TYPES
 
-CHUNK_BYTES: Final = 256 << 10
+CHUNK_BYTES_MAX: Final = 256 << 10
+"""Of the objects in one chunk."""
 
 
 class SnapshotRendering:
-    """Call `step` until it says that it is done; then `chunks` is the snapshot."""
+    """Call `step` until it says that it is done; then `chunks` is the snapshot.
+
+    Where one chunk ends depends on the objects alone, not on the slices: a client may take the
+    chunks of one version from different nodes.
+    """
 
     def __init__(self, view: CatalogView) -> None:
         """Take over a view; it is closed at the end."""
@@ -31,11 +36,12 @@ class SnapshotRendering:
             if self._gathered or not self.chunks:
                 self._finish_chunk()
             return True
-        rows = [codec.encode(row) for row in found[1]]
-        self._gathered += [msgspec.Raw(row) for row in rows]
-        self._gathered_bytes += sum(map(len, rows))
-        if self._gathered_bytes >= CHUNK_BYTES:
-            self._finish_chunk()
+        for row in found[1]:
+            encoded = codec.encode(row)
+            if self._gathered and self._gathered_bytes + len(encoded) > CHUNK_BYTES_MAX:
+                self._finish_chunk()
+            self._gathered.append(msgspec.Raw(encoded))
+            self._gathered_bytes += len(encoded)
         return False
 
     def _finish_chunk(self) -> None:

@@ -13,6 +13,7 @@ from felix.proto.resources import Key
 
 VIEWS_MAX: Final = 32
 _AFTER_ALL_NAMES: Final = "\U0010ffff"
+_BEHIND: Final = (False, True)
 
 Row: TypeAlias = Any
 """An immutable record; what kind is the table's business."""
@@ -99,23 +100,23 @@ class StoreView:
         self._before[name][key] = row
 
     def slice(self, name: str, after: Key | None, count: int) -> tuple[list[Row], Key | None]:
-        """Read about `count` rows behind a key, in order; the second value is where to go on.
+        """Read up to `count` rows behind a key, in order; the second value is where to go on.
 
         None as the second value: that was the end.
         """
         table = self._store.tables[name]
-        inclusive = (False, True)
-        live: list[Key] = list(islice(table.keys.irange(after, None, inclusive), count))
-        end = live[-1] if len(live) == count else None
         before = self._before[name]
-        if before:
-            live = sorted({*live, *before.irange(after, end, inclusive)})
-        rows = []
-        for key in live:
-            row = before[key] if key in before else table.rows[key]
-            if row is not None:
-                rows.append(row)
-        return rows, end
+        live = table.keys.irange(after, None, _BEHIND)
+        if not before:
+            keys: list[Key] = list(islice(live, count))
+            rows = [table.rows[key] for key in keys]
+        else:
+            unchanged = (key for key in live if key not in before)
+            changed = before.irange(after, None, _BEHIND)
+            earlier = (key for key in changed if before[key] is not None)
+            keys = sorted([*islice(unchanged, count), *islice(earlier, count)])[:count]
+            rows = [before[key] if key in before else table.rows[key] for key in keys]
+        return rows, keys[-1] if len(keys) == count else None
 
     def close(self) -> None:
         """Let go; the view must not be read any more."""

@@ -33,8 +33,8 @@ REPLICATION_FACTOR_MAX: Final = 255
 """A replica needs a broker of its own, and no Felix cluster has more brokers than this a zone."""
 NUMBER_MAX: Final = (1 << 63) - 1
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
-_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_PRINTABLE_ASCII: Final = re.compile("[\x21-\x7e]+")
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_PRINTABLE_ASCII: Final = re.compile("[\x20-\x7e]+")
 
 
 def check(command: Command) -> None:
@@ -70,7 +70,7 @@ def check_idempotency_key(key: str | None) -> None:
     if len(key) > IDEMPOTENCY_KEY_CHARS_MAX or not _PRINTABLE_ASCII.fullmatch(key):
         raise _failed(
             "/idempotency_key",
-            f"must be 1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters without blanks",
+            f"must be 1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters",
         )
 
 

@@ -16,7 +16,7 @@ class CatalogView:
         self.digest = digest
 
     def slice(self, table: str, after: Key | None, count: int) -> tuple[list[Row], Key | None]:
-        """Read about `count` rows behind a key, in order, and where to go on (None: the end)."""
+        """Read up to `count` rows behind a key, in order, and where to go on (None: the end)."""
         return self._rows.slice(table, after, count)
 
     def close(self) -> None:

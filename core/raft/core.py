@@ -190,8 +190,12 @@ class RaftCore:
         )
 
     def wants_snapshot(self, meta: SnapshotMeta) -> bool:
-        """Say whether a snapshot reaches beyond what is committed here; if not, leave it alone."""
-        return meta.index > self.commit
+        """Say whether a snapshot holds entries that are not here; if not, leave it alone.
+
+        Installing one forgets what follows it in the log, and if the log holds the snapshot's last
+        entry, what follows may have been acknowledged already.
+        """
+        return meta.index > self.commit and self.log.term_at(meta.index) != meta.term
 
     # --- outputs ------------------------------------------------------------------------------
 

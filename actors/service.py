@@ -1,45 +1,24 @@
-"""The CatalogActor: runs the replicated state machine and answers everyone who asks.
+"""Answers everyone who asks: the native API of one node.
 
-It owns the catalog and the RPC socket. Commands go to RaftNode, or to the node that leads; queries
-are answered here once this node has applied enough.
+A plain object; `felix.actors.raft_node` runs it in the thread that runs consensus, so that a write
+crosses no thread between its arrival and its answer. Commands go to consensus, or to the node that
+leads; queries are answered here once this node has applied enough.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 import msgspec
-import zmq
 
-from felix.actors.leader_contact import LeaderContact
-from felix.actors.messages import (
-    ActorRef,
-    Attach,
-    ClusterDescribed,
-    Committed,
-    DescribeCluster,
-    GetStatistics,
-    LeadershipChanged,
-    Propose,
-    Publish,
-    ReadIndex,
-    ReadReleased,
-    Rejected,
-    Restart,
-    RestoreFrom,
-    SnapshotBegin,
-    SnapshotChunkWritten,
-    SnapshotEnd,
-    SnapshotSkipped,
-    TakeSnapshot,
-)
+from felix.actors.consensus import Consensus, Leadership
 from felix.actors.read_gate import ReadGate
 from felix.actors.renderings import Rendered, Renderings, chunk_of
+from felix.actors.replica import Replica
 from felix.actors.watchers import Watchers
 from felix.core.catalog import validation
-from felix.core.catalog.catalog import Applied, Catalog
-from felix.core.catalog.dump import Dump
+from felix.core.catalog.catalog import Applied
 from felix.proto import codec
 from felix.proto.commands import PROPOSAL_FORMAT, Command, Proposal, Stamp
 from felix.proto.errors import (
@@ -47,44 +26,23 @@ from felix.proto.errors import (
     ErrorReply,
     FelixError,
     NoLeader,
+    NotApplied,
     OutcomeUnknown,
     Overloaded,
 )
 from felix.proto.ids import Epoch, Index, NodeId, Term, Version
 from felix.proto.queries import AnyQuery, ClusterStatus, GetCluster, GetSnapshot, WatchUpdates
-from felix.proto.raft import EntryKind, SnapshotMeta
-from felix.proto.updates import RawUpdate, UpdateBatch
+from felix.proto.raft import Entry
+from felix.proto.updates import UpdateBatch
 from felix.transport.forwarder import Forwarded, Forwarder
 from felix.transport.rpc_server import Incoming, RpcServer
-from felix.transport.socket_actor import SocketActor, handles
 
-SWEEP_S = 0.02
-DUMP_SLICE_RECORDS = 500
 CLUSTER_FORWARD_TIMEOUT_S = 1.0
 RETRY_AFTER_MS = 100
 
 
-class _Sweep(msgspec.Struct, frozen=True):
-    """Look for what has waited too long."""
-
-
-class _RenderSlice(msgspec.Struct, frozen=True):
-    """Go on with a snapshot for brokers."""
-
-
-class _DumpSlice(msgspec.Struct, frozen=True):
-    """Go on with the snapshot of the log."""
-
-
-class _Pending(msgspec.Struct, frozen=True, gc=False):
-    """A command of ours that is in the log, or a description that RaftNode is asked for."""
-
-    incoming: Incoming
-    deadline: float
-
-
 class CatalogStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """CatalogActor's numbers at one moment."""
+    """The numbers of catalog and API at one moment."""
 
     applied_index: Index
     version: Version
@@ -103,73 +61,49 @@ class CatalogStatistics(msgspec.Struct, frozen=True, kw_only=True):
     replies_dropped: int
 
 
-class CatalogActor(SocketActor):
-    """Runs the state machine of one node."""
+class _Pending(msgspec.Struct, frozen=True, gc=False):
+    """A command in the log that is not committed yet."""
+
+    incoming: Incoming
+    deadline: float
+
+
+class Service:
+    """Requests of one node, from their arrival to their answer; used by one thread."""
 
     def __init__(
         self,
-        failed: Callable[[SocketActor, BaseException], None],
-        catalog: Catalog,
-        restore: Callable[[SnapshotMeta], Catalog],
-        *,
         node_id: NodeId,
-        context: zmq.Context[zmq.Socket[bytes]],
-        open_rpc: Callable[[], RpcServer],
-        rpc_addresses: Mapping[NodeId, str],
-        contact: LeaderContact,
+        replica: Replica,
+        consensus: Consensus,
+        rpc: RpcServer,
+        forwarder: Forwarder,
         in_flight_max: int,
     ) -> None:
-        """`restore` builds a catalog from a snapshot that the leader sent; `in_flight_max` bounds
-        the requests that are accepted and not answered.
-        """
-        super().__init__(failed)
-        self._catalog = catalog
-        self._restore = restore
+        """`in_flight_max` bounds the requests that are accepted and not answered."""
         self._node_id = node_id
-        self._context = context
-        self._open_rpc = open_rpc
-        self._rpc_addresses = rpc_addresses
+        self._replica = replica
+        self._consensus = consensus
+        self._rpc = rpc
+        self._forwarder = forwarder
         self._in_flight_max = in_flight_max
-        self._leadership = LeadershipChanged(Term(0), None, is_leader=False)
-        self._last_term = Term(0)
-        self._contact = contact
+        self._leadership = Leadership(Term(0), None, is_leader=False)
         self._tokens = 0
         self._commands: dict[int, _Pending] = {}
-        self._descriptions: dict[int, _Pending] = {}
         self._reads = ReadGate()
         self._watchers = Watchers()
         self._renderings = Renderings()
-        self._dump: Dump | None = None
-        self._proposals: codec.Decoder[Proposal] = codec.Decoder(Proposal)
         self._requests = self._gaps_repaired = self._snapshots_rendered = 0
 
-    def acquire(self) -> None:
-        """Open the RPC socket; nothing is answered before `Attach`."""
-        self._rpc = self._open_rpc()
-        self._forwarder = Forwarder(
-            self._context, self._rpc_addresses, self.listen, self._hear_forwarded
-        )
-        self._forwarder.open([node for node in self._rpc_addresses if node != self._node_id])
-
-    def release(self) -> None:
+    def close(self) -> None:
         """Close the sockets."""
         self._rpc.close()
         self._forwarder.close()
 
-    @handles(Attach)
-    def _attach(self, message: Attach) -> None:
-        first_time = not hasattr(self, "_raft")
-        self._raft: ActorRef = message.raft
-        self._fanout: ActorRef = message.fanout
-        self._snapshots: ActorRef = message.snapshots
-        self._tell_position()
-        if first_time:
-            self.listen(self._rpc.socket, self._hear_request)
-            self.after(SWEEP_S, _Sweep())
-
     # --- requests -----------------------------------------------------------------------------
 
-    def _hear_request(self, frames: list[bytes]) -> None:
+    def hear_request(self, frames: list[bytes]) -> None:
+        """Take in what arrived on the RPC socket."""
         incoming = self._rpc.take(frames)
         if incoming is None:
             return
@@ -202,8 +136,9 @@ class CatalogActor(SocketActor):
         )
         data = codec.encode(Proposal(PROPOSAL_FORMAT, stamp, command))
         self._tokens += 1
-        self._commands[self._tokens] = _Pending(incoming, _deadline(incoming))
-        self._raft.tell(Propose(self._tokens, data))
+        deadline = time.monotonic() + request.timeout_ms / 1000
+        self._commands[self._tokens] = _Pending(incoming, deadline)
+        self._consensus.propose(self._tokens, data)
 
     def _take_query(self, incoming: Incoming) -> None:
         request = incoming.request
@@ -219,11 +154,16 @@ class CatalogActor(SocketActor):
 
     def _describe_cluster(self, incoming: Incoming) -> None:
         leader = self._leadership.leader_id
-        ask_leader = incoming.request.consistency != "stale" and not self._leadership.is_leader
-        if ask_leader and leader is not None and not incoming.request.hops:
-            timeout = min(CLUSTER_FORWARD_TIMEOUT_S, incoming.request.timeout_ms / 2000)
+        request = incoming.request
+        if (
+            request.consistency != "stale"
+            and not self._leadership.is_leader
+            and leader is not None
+            and not request.hops
+        ):
+            timeout_s = min(CLUSTER_FORWARD_TIMEOUT_S, request.timeout_ms / 2000)
             try:
-                self._forwarder.forward(incoming, leader, timeout)
+                self._forwarder.forward(incoming, leader, timeout_s)
             except NoLeader:
                 pass  # this node tells what it knows
             else:
@@ -231,30 +171,20 @@ class CatalogActor(SocketActor):
         self._describe_locally(incoming)
 
     def _describe_locally(self, incoming: Incoming) -> None:
-        self._tokens += 1
-        self._descriptions[self._tokens] = _Pending(incoming, _deadline(incoming))
-        self._raft.tell(DescribeCluster(self._tokens))
-
-    @handles(ClusterDescribed)
-    def _described(self, message: ClusterDescribed) -> None:
-        pending = self._descriptions.pop(message.token, None)
-        if pending is None:
-            return
-        catalog = self._catalog
+        catalog, core = self._replica.catalog, self._consensus.core
         status = ClusterStatus(
             cluster_id=catalog.cluster_id,
             node_id=self._node_id,
-            leader_id=message.leader_id,
-            term=message.term,
-            commit_index=message.commit_index,
+            leader_id=core.leader_id,
+            term=core.term,
+            commit_index=core.commit,
             applied_index=catalog.applied_index,
             version=catalog.version,
             epoch=catalog.epoch,
             digest=catalog.digest,
-            members=list(message.members),
+            members=self._consensus.members(),
         )
-        request = pending.incoming.request
-        self._rpc.answer(pending.incoming.route, request.id, status, catalog.version)
+        self._rpc.answer(incoming.route, incoming.request.id, status, catalog.version)
 
     # --- forwarding ---------------------------------------------------------------------------
 
@@ -264,7 +194,8 @@ class CatalogActor(SocketActor):
             raise NoLeader("there is no leader", retry_after_ms=RETRY_AFTER_MS)
         self._forwarder.forward(incoming, leader, timeout_s)
 
-    def _hear_forwarded(self, frames: list[bytes]) -> None:
+    def hear_forwarded(self, frames: list[bytes]) -> None:
+        """Take in what arrived from a node that was asked on somebody's behalf."""
         found = self._forwarder.take(frames)
         if found is not None:
             incoming, reply = found
@@ -277,30 +208,18 @@ class CatalogActor(SocketActor):
             else:
                 self._refuse(incoming, error)
 
-    # --- what RAFT says -----------------------------------------------------------------------
+    # --- what consensus says ------------------------------------------------------------------
 
-    @handles(Committed)
-    def _committed(self, message: Committed) -> None:
-        catalog = self._catalog
-        updates: list[RawUpdate] = []
-        for entry in message.entries:
-            if entry.kind is EntryKind.NOOP:
-                catalog.skip(entry.index)
-                continue
-            applied = catalog.apply(entry.index, self._proposals.decode(entry.data))
-            updates.extend(applied.updates)
-            token = message.tokens.get(entry.index)
-            if token is not None:
-                self._finish_command(token, applied)
-        self._last_term = message.entries[-1].term
-        if updates:
-            self._fanout.tell(Publish(Epoch(catalog.epoch), tuple(updates), catalog.digest))
+    def committed(self, entries: Sequence[Entry], tokens: dict[Index, int]) -> None:
+        """Apply, answer, publish; then answer those who waited for it."""
+        if self._replica.apply(entries, tokens, self.finish_command):
             for incoming in self._watchers.take_all():
                 self._answer(incoming)
-        for incoming in self._reads.due(catalog.applied_index):
+        for incoming in self._reads.due(self._replica.catalog.applied_index):
             self._answer(incoming)
 
-    def _finish_command(self, token: int, applied: Applied) -> None:
+    def finish_command(self, token: int, applied: Applied) -> None:
+        """Answer a command of ours that was applied."""
         pending = self._commands.pop(token, None)
         if pending is None:
             return
@@ -310,38 +229,44 @@ class CatalogActor(SocketActor):
         else:
             self._rpc.answer(incoming.route, incoming.request.id, applied.result, applied.version)
 
-    @handles(Rejected)
-    def _rejected(self, message: Rejected) -> None:
-        for token in message.tokens:
+    def rejected(self, tokens: Sequence[int], error: NotApplied) -> None:
+        """Try the leader that there is now: these commands had no effect."""
+        for token in tokens:
             pending = self._commands.pop(token, None)
             if pending is None:
                 continue
             try:
                 self._pass_on(pending.incoming, max(0.0, pending.deadline - time.monotonic()))
-            except FelixError as error:
+            except NoLeader:
                 self._refuse(pending.incoming, error)
 
-    @handles(ReadReleased)
-    def _read_released(self, message: ReadReleased) -> None:
+    def read_released(self, context: int, index: Index | None) -> None:
+        """Answer the reads that are due, and ask for the next index if more have come."""
         error = NoLeader("no leader could be confirmed", retry_after_ms=RETRY_AFTER_MS)
-        for incoming in self._reads.released(message.context, message.index):
+        for incoming in self._reads.released(context, index):
             self._refuse(incoming, error)
-        for incoming in self._reads.due(self._catalog.applied_index):
+        for incoming in self._reads.due(self._replica.catalog.applied_index):
             self._answer(incoming)
         self._ask_read_index()
 
     def _ask_read_index(self) -> None:
         context = self._reads.next_context()
         if context is not None:
-            self._raft.tell(ReadIndex(context))
+            self._consensus.read_index(context)
 
-    @handles(LeadershipChanged)
-    def _leadership_changed(self, message: LeadershipChanged) -> None:
-        self._leadership = message
+    def leadership_changed(self, leadership: Leadership) -> None:
+        """Give up on what a former leader was asked."""
+        self._leadership = leadership
         self._end_forwarded(
-            lambda one: one.to != message.leader_id,
+            lambda one: one.to != leadership.leader_id,
             OutcomeUnknown("the leader was lost while it had the request"),
         )
+
+    def catalog_replaced(self) -> None:
+        """Answer everyone who waited from the catalog that a snapshot brought."""
+        waiting = self._renderings.clear() + self._watchers.take_all()
+        for incoming in waiting + self._reads.due(self._replica.catalog.applied_index):
+            self._answer(incoming)
 
     # --- answering ----------------------------------------------------------------------------
 
@@ -354,20 +279,20 @@ class CatalogActor(SocketActor):
                 self._answer_watch(incoming, query)
             else:
                 assert not isinstance(query, Command | GetCluster)
-                self._send_answer(incoming, query)
+                self._answer_query(incoming, query)
         except FelixError as error:
             self._refuse(incoming, error)
 
-    def _send_answer(self, incoming: Incoming, query: AnyQuery) -> None:
-        result = self._catalog.answer(query)
-        request = incoming.request
+    def _answer_query(self, incoming: Incoming, query: AnyQuery) -> None:
+        catalog, request = self._replica.catalog, incoming.request
+        result = catalog.answer(query)
         age_ms = self._age_ms() if request.consistency == "stale" else 0
-        self._rpc.answer(incoming.route, request.id, result, self._catalog.version, age_ms)
+        self._rpc.answer(incoming.route, request.id, result, catalog.version, age_ms)
 
     def _answer_watch(
         self, incoming: Incoming, query: WatchUpdates, *, may_wait: bool = True
     ) -> None:
-        batch = self._catalog.answer(query)
+        batch = self._replica.catalog.answer(query)
         assert isinstance(batch, UpdateBatch)
         if may_wait and not batch.updates and query.wait_ms > 0:
             self._watchers.park(incoming, query)
@@ -378,48 +303,50 @@ class CatalogActor(SocketActor):
         self._rpc.answer(incoming.route, request.id, batch, batch.current, self._age_ms())
 
     def _answer_snapshot(self, incoming: Incoming, query: GetSnapshot) -> None:
-        busy = self._renderings.is_busy
-        rendered = self._renderings.find(self._catalog, incoming, query)
+        rendered = self._renderings.find(self._replica.catalog, incoming, query)
         if rendered is not None:
             self._send_chunk(incoming, query, rendered)
-        elif not busy:
-            self.actor_ref.tell(_RenderSlice())
 
     def _send_chunk(self, incoming: Incoming, query: GetSnapshot, rendered: Rendered) -> None:
-        chunk = chunk_of(self._catalog.cluster_id, rendered, query.chunk)
-        request = incoming.request
+        chunk = chunk_of(self._replica.catalog.cluster_id, rendered, query.chunk)
         self._rpc.answer_encoded(
-            incoming.route, request.id, codec.encode(chunk), rendered.version, self._age_ms()
+            incoming.route,
+            incoming.request.id,
+            codec.encode(chunk),
+            rendered.version,
+            self._age_ms(),
         )
 
-    @handles(_RenderSlice)
-    def _render_slice(self, message: _RenderSlice) -> None:
-        if not self._renderings.is_busy:
-            return
+    @property
+    def is_rendering(self) -> bool:
+        """Whether `render_slice` has something to do."""
+        return self._renderings.is_busy
+
+    def render_slice(self) -> None:
+        """Go on with a snapshot for brokers; answer those who waited for it once it is done."""
         finished = self._renderings.slice()
-        if finished is not None:
-            self._snapshots_rendered += 1
-            rendered, waiting = finished
-            for incoming in waiting:
-                query = incoming.request.message
-                assert isinstance(query, GetSnapshot)
-                try:
-                    self._send_chunk(incoming, query, rendered)
-                except FelixError as error:
-                    self._refuse(incoming, error)
-        if self._renderings.is_busy:
-            self.actor_ref.tell(message)
+        if finished is None:
+            return
+        self._snapshots_rendered += 1
+        rendered, waiting = finished
+        for incoming in waiting:
+            query = incoming.request.message
+            assert isinstance(query, GetSnapshot)
+            try:
+                self._send_chunk(incoming, query, rendered)
+            except FelixError as error:
+                self._refuse(incoming, error)
 
     def _refuse(self, incoming: Incoming, error: FelixError) -> None:
         self._rpc.refuse(incoming.route, incoming.request.id, error)
 
     def _age_ms(self) -> int:
-        return int(self._contact.silence_s() * 1000)
+        return int(self._consensus.silence_s * 1000)
 
     # --- deadlines ----------------------------------------------------------------------------
 
-    @handles(_Sweep)
-    def _sweep(self, message: _Sweep) -> None:
+    def sweep(self) -> None:
+        """Answer whatever has waited as long as it may."""
         now = time.monotonic()
         late = [token for token, one in self._commands.items() if one.deadline <= now]
         error = DeadlineExceeded("no quorum within the deadline", retry_after_ms=1000)
@@ -431,52 +358,17 @@ class CatalogActor(SocketActor):
         for incoming in self._watchers.take_overdue():
             query = incoming.request.message
             assert isinstance(query, WatchUpdates)
-            self._answer_watch(incoming, query, may_wait=False)
-        self.after(SWEEP_S, message)
+            try:
+                self._answer_watch(incoming, query, may_wait=False)
+            except FelixError as changed:
+                self._refuse(incoming, changed)
 
     def _in_flight(self) -> int:
         return len(self._commands) + len(self._reads) + len(self._forwarder)
 
-    # --- snapshots of the log -----------------------------------------------------------------
-
-    @handles(TakeSnapshot)
-    def _take_snapshot(self, _: TakeSnapshot) -> None:
-        catalog = self._catalog
-        self._snapshots.tell(SnapshotBegin(catalog.applied_index, self._last_term))
-        self._dump = Dump(catalog)
-        self.actor_ref.tell(_DumpSlice())
-
-    @handles(_DumpSlice)
-    def _dump_slice(self, message: _DumpSlice) -> None:
-        if self._dump is None:
-            return
-        chunk = self._dump.step(DUMP_SLICE_RECORDS)
-        if chunk is None:
-            self._dump = None
-            self._snapshots.tell(SnapshotEnd(self._raft))
-        else:
-            self._snapshots.tell(SnapshotChunkWritten(chunk))
-            self.actor_ref.tell(message)
-
-    @handles(RestoreFrom)
-    def _restore_from(self, message: RestoreFrom) -> None:
-        if self._dump is not None:
-            self._dump = None
-            self._raft.tell(SnapshotSkipped())
-        self._catalog = self._restore(message.snapshot)
-        self._last_term = message.snapshot.term
-        self._tell_position()
-        waiting = self._renderings.clear() + self._watchers.take_all()
-        for incoming in waiting + self._reads.due(self._catalog.applied_index):
-            self._answer(incoming)
-
-    def _tell_position(self) -> None:
-        catalog = self._catalog
-        self._fanout.tell(Restart(Epoch(catalog.epoch), Version(catalog.version), catalog.digest))
-
-    @handles(GetStatistics)
-    def _statistics(self, _: GetStatistics) -> CatalogStatistics:
-        catalog = self._catalog
+    def statistics(self) -> CatalogStatistics:
+        """Read the numbers."""
+        catalog = self._replica.catalog
         return CatalogStatistics(
             applied_index=catalog.applied_index,
             version=Version(catalog.version),
@@ -493,7 +385,3 @@ class CatalogActor(SocketActor):
             malformed=self._rpc.malformed,
             replies_dropped=self._rpc.replies_dropped,
         )
-
-
-def _deadline(incoming: Incoming) -> float:
-    return time.monotonic() + incoming.request.timeout_ms / 1000

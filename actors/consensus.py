@@ -1,0 +1,324 @@
+"""Carries out what the consensus core decides: peers, journal, and the order of things.
+
+A plain object; `felix.actors.raft_node` runs it. Everything that came together since the last
+`flush` goes into one batch: one message to each follower, one write to the disk.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from felix.actors.proposals import Proposals
+from felix.core.histogram import Histogram, HistogramValues
+from felix.core.raft.core import RaftCore
+from felix.core.raft.ready import Ready
+from felix.proto.errors import NotApplied, NotLeader
+from felix.proto.ids import Index, NodeId, Term
+from felix.proto.queries import MemberRole, MemberStatus
+from felix.proto.raft import Entry, InstallSnapshot, SnapshotMeta
+from felix.storage.ports import Journal, SnapshotStore
+from felix.transport.peers import Peers
+
+TICK_S = 0.01
+
+
+class Leadership(msgspec.Struct, frozen=True):
+    """Who leads, as far as this node knows."""
+
+    term: Term
+    leader_id: NodeId | None
+    is_leader: bool
+
+
+class StateMachine(Protocol):
+    """What consensus is for; called in the thread that runs consensus."""
+
+    def committed(self, entries: Sequence[Entry], tokens: dict[Index, int]) -> None:
+        """Apply entries in order; `tokens` says which of them were proposed here."""
+        ...
+
+    def rejected(self, tokens: Sequence[int], error: NotApplied) -> None:
+        """Hear of proposals that had no effect and will have none."""
+        ...
+
+    def read_released(self, context: int, index: Index | None) -> None:
+        """Answer the reads of this context once `index` is applied; None: there is no leader."""
+        ...
+
+    def leadership_changed(self, leadership: Leadership) -> None:
+        """Hear who leads now."""
+        ...
+
+    def restore_from(self, snapshot: SnapshotMeta) -> None:
+        """Go on from a snapshot that came from the leader."""
+        ...
+
+    def take_snapshot(self) -> None:
+        """Write down the state as it is: the log has grown long."""
+        ...
+
+
+class Member(msgspec.Struct, frozen=True):
+    """What is known of a member besides its part in consensus."""
+
+    name: str
+    addresses: dict[str, str]
+
+
+class RaftStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Consensus' numbers at one moment."""
+
+    role: str
+    term: Term
+    leader_id: NodeId | None
+    hears_a_leader: bool
+    leader_changes: int
+    commit_index: Index
+    handed_to_apply: Index
+    first_index: Index
+    last_index: Index
+    snapshot_index: Index
+    proposals: int
+    fsync_seconds: HistogramValues
+    commit_seconds: HistogramValues
+    peer_messages_dropped: int
+    peer_messages_refused: int
+
+
+class Consensus:
+    """One node's part in consensus, with its disk and its peers. Used by one thread."""
+
+    def __init__(
+        self,
+        *,
+        core: RaftCore,
+        journal: Journal,
+        snapshots: SnapshotStore,
+        peers: Peers,
+        members: dict[NodeId, Member],
+        snapshot_entries: int,
+        trail_entries: int,
+    ) -> None:
+        """A snapshot is taken every `snapshot_entries`; `trail_entries` stay in the log."""
+        self.core = core
+        self._journal = journal
+        self._snapshots = snapshots
+        self._peers = peers
+        self._members = members
+        self._snapshot_entries = snapshot_entries
+        self._trail_entries = trail_entries
+        self._snapshot_under_way = False
+        self._proposals = Proposals()
+        self._batch: list[tuple[int, bytes]] = []
+        self._leader_heard_at = -math.inf
+        self._leadership: Leadership | None = None
+        self._leader_changes = 0
+        self._fsync_seconds = Histogram()
+        self._commit_seconds = Histogram()
+
+    def attach(self, state_machine: StateMachine) -> None:
+        """Say what the committed entries are for."""
+        self._state_machine = state_machine
+
+    def close(self) -> None:
+        """Close the peer sockets; the journal is its opener's."""
+        self._peers.close()
+
+    # --- inputs: they take effect with the next flush -----------------------------------------
+
+    def hear(self, frames: list[bytes]) -> None:
+        """Take in what arrived from a peer."""
+        message = self._peers.receive(frames)
+        if message is not None:
+            self.core.step(message)
+
+    def tick(self, ticks: int) -> None:
+        """Let ticks pass."""
+        for _ in range(ticks):
+            self.core.tick()
+        silence = self.core.ticks_since_leader
+        if silence is not None:
+            self._leader_heard_at = time.monotonic() - silence * TICK_S
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds since the leader was heard from, or as the leader a quorum; at most a day.
+
+        By the clock, so that a node which was stopped knows on waking how much it missed.
+        """
+        return min(time.monotonic() - self._leader_heard_at, 86_400.0)
+
+    def propose(self, token: int, data: bytes) -> None:
+        """Commit this; `committed` or `rejected` brings the token back, if anything does."""
+        self._batch.append((token, data))
+
+    def read_index(self, context: int) -> None:
+        """Ask for a read index; `read_released` brings it."""
+        self.core.read_index(context)
+
+    def snapshot_skipped(self) -> None:
+        """Hear that no snapshot came of `take_snapshot`: a newer one has replaced it."""
+        self._snapshot_under_way = False
+
+    def snapshot_taken(self, snapshot: SnapshotMeta) -> tuple[SnapshotMeta, ...]:
+        """Trim the log behind a durable snapshot; return the snapshots that are still needed."""
+        self._snapshot_under_way = False
+        if self.core.snapshot is None or snapshot.index > self.core.snapshot.index:
+            first_kept = Index(max(1, snapshot.index + 1 - self._trail_entries))
+            self._journal.compact(snapshot, first_kept)
+            self.core.compact(snapshot, first_kept)
+        return self.snapshots_needed()
+
+    def snapshots_needed(self) -> tuple[SnapshotMeta, ...]:
+        """List the snapshots whose files must stay."""
+        in_use = self.core.leader.snapshots_in_use() if self.core.leader else []
+        return (*([self.core.snapshot] if self.core.snapshot else []), *in_use)
+
+    # --- carrying out -------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Carry out everything that has come together."""
+        self._append_batch()
+        while (ready := self.core.ready()) is not None:
+            self._carry_out(ready)
+            self.core.persisted()
+        self._tell_leadership()
+
+    def _append_batch(self) -> None:
+        if not self._batch:
+            return
+        batch, self._batch = self._batch, []
+        try:
+            first = self.core.propose([data for _, data in batch])
+        except NotLeader as error:
+            self._state_machine.rejected([token for token, _ in batch], error)
+            return
+        self._reject(self._proposals.add(first, self.core.term, [token for token, _ in batch]))
+
+    def _carry_out(self, ready: Ready) -> None:
+        if ready.committed:
+            self._deliver(ready)
+        for message in ready.messages:
+            if type(message) is InstallSnapshot:
+                message = self._with_data(message)  # noqa: PLW2901 - the same message, filled in
+            self._peers.send(message)
+        if ready.entries or ready.hard_state is not None:
+            started = time.perf_counter()
+            self._journal.append(ready.hard_state, ready.entries)
+            self._fsync_seconds.add(time.perf_counter() - started)
+        for message in ready.replies:
+            self._peers.send(message)
+        for chunk in ready.chunks:
+            self._put_down(chunk)
+        for read in ready.reads:
+            self._state_machine.read_released(read.context, read.index)
+
+    def _deliver(self, ready: Ready) -> None:
+        done = self._proposals.committed(ready.committed)
+        self._state_machine.committed(ready.committed, done.tokens)
+        for seconds in done.seconds:
+            self._commit_seconds.add(seconds)
+        self._reject(done.overwritten)
+        applied = ready.committed[-1].index
+        since = self.core.snapshot.index if self.core.snapshot else 0
+        if applied - since >= self._snapshot_entries and not self._snapshot_under_way:
+            self._snapshot_under_way = True
+            self._state_machine.take_snapshot()
+
+    def _reject(self, tokens: tuple[int, ...]) -> None:
+        if tokens:
+            error = NotLeader("leadership was lost before the write could commit")
+            self._state_machine.rejected(tokens, error)
+
+    # --- snapshots between nodes --------------------------------------------------------------
+
+    def _with_data(self, message: InstallSnapshot) -> InstallSnapshot:
+        size = self.core.config.snapshot_chunk_bytes
+        data = self._snapshots.read(message.meta, message.offset, size)
+        return msgspec.structs.replace(message, data=data)
+
+    def _put_down(self, chunk: InstallSnapshot) -> None:
+        meta = chunk.meta
+        if not self.core.wants_snapshot(meta):
+            return
+        next_offset = self._snapshots.receive(meta, chunk.offset, chunk.data)
+        if next_offset < meta.size_bytes:
+            self.core.snapshot_received(chunk, next_offset)
+        elif self._snapshots.accept(meta):
+            self._journal.install(meta)
+            self.core.snapshot_installed(chunk)
+            self._state_machine.restore_from(meta)
+        else:
+            self.core.snapshot_received(chunk, 0)
+
+    # --- reports ------------------------------------------------------------------------------
+
+    def _tell_leadership(self) -> None:
+        core = self.core
+        now = Leadership(core.term, core.leader_id, core.is_leader)
+        if now == self._leadership:
+            return
+        before = self._leadership.leader_id if self._leadership else None
+        if now.leader_id is not None and now.leader_id != before:
+            self._leader_changes += 1
+        self._leadership = now
+        self._state_machine.leadership_changed(now)
+
+    def members(self) -> list[MemberStatus]:
+        """Describe every member as this node sees it."""
+        return [self._member_status(node_id) for node_id in sorted(self._members)]
+
+    def _member_status(self, node_id: NodeId) -> MemberStatus:
+        core = self.core
+        member = self._members[node_id]
+        match: Index | None = None
+        active: bool | None = None
+        if core.leader is not None and node_id in core.leader.followers:
+            match = core.leader.followers[node_id].match
+            active = core.leader.followers[node_id].is_active
+        elif node_id == core.id:
+            match, active = core.log.persisted, True
+        knows_last = core.is_leader or node_id == core.id
+        return MemberStatus(
+            id=node_id,
+            name=member.name,
+            role=self._role_of(node_id),
+            addresses=member.addresses,
+            match_index=match,
+            lag=core.log.last_index - match if match is not None and knows_last else None,
+            active=active,
+        )
+
+    def _role_of(self, node_id: NodeId) -> MemberRole:
+        core = self.core
+        if node_id == core.leader_id:
+            return "leader"
+        if node_id == core.id:
+            return "follower" if core.role.value == "follower" else "candidate"
+        return "follower" if core.leader_id is not None else "unknown"
+
+    def statistics(self) -> RaftStatistics:
+        """Read the numbers."""
+        core = self.core
+        return RaftStatistics(
+            role=core.role.value,
+            term=core.term,
+            leader_id=core.leader_id,
+            hears_a_leader=core.hears_a_leader,
+            leader_changes=self._leader_changes,
+            commit_index=core.commit,
+            handed_to_apply=core.applied,
+            first_index=core.log.first_index,
+            last_index=core.log.last_index,
+            snapshot_index=core.snapshot.index if core.snapshot else Index(0),
+            proposals=len(self._proposals),
+            fsync_seconds=self._fsync_seconds.values(),
+            commit_seconds=self._commit_seconds.values(),
+            peer_messages_dropped=self._peers.dropped,
+            peer_messages_refused=self._peers.refused,
+        )

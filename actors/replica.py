@@ -1,0 +1,134 @@
+"""This node's copy of the state machine: fed by consensus, written down, replaced, published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from felix.actors.messages import (
+    ActorRef,
+    Publish,
+    Restart,
+    SnapshotBegin,
+    SnapshotChunkWritten,
+    SnapshotEnd,
+    SnapshotLoad,
+)
+from felix.core.catalog.catalog import Applied, Catalog
+from felix.core.catalog.dump import Dump
+from felix.proto import codec
+from felix.proto.commands import Proposal
+from felix.proto.ids import Epoch, Index, Term, Version
+from felix.proto.raft import Entry, EntryKind, SnapshotMeta
+from felix.proto.updates import RawUpdate
+
+DUMP_SLICE_RECORDS = 500
+
+
+class Replica:
+    """The catalog and what surrounds it; used by one thread."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        last_term: Term,
+        fanout: ActorRef,
+        snapshots: ActorRef,
+        me: ActorRef,
+    ) -> None:
+        """`last_term` is the term of the last applied entry; `me` gets the snapshots' messages."""
+        self.catalog = catalog
+        self._last_term = last_term
+        self._fanout = fanout
+        self._snapshots = snapshots
+        self._me = me
+        self._dump: Dump | None = None
+        self._loading: SnapshotMeta | None = None
+        self._held: list[tuple[Sequence[Entry], dict[Index, int]]] = []
+        self._proposals: codec.Decoder[Proposal] = codec.Decoder(Proposal)
+        self.tell_position()
+
+    def attach(self, fanout: ActorRef, snapshots: ActorRef) -> None:
+        """Go on with actors that were started anew."""
+        self._fanout = fanout
+        self._snapshots = snapshots
+        self.tell_position()
+
+    def apply(
+        self,
+        entries: Sequence[Entry],
+        tokens: dict[Index, int],
+        finished: Callable[[int, Applied], None],
+    ) -> bool:
+        """Apply entries in order, answer what was proposed here, then publish.
+
+        While a snapshot is being loaded they are held back. Says whether there were updates.
+        """
+        if self._loading is not None:
+            self._held.append((entries, tokens))
+            return False
+        catalog = self.catalog
+        updates: list[RawUpdate] = []
+        for entry in entries:
+            if entry.kind is EntryKind.NOOP:
+                catalog.skip(entry.index)
+                continue
+            applied = catalog.apply(entry.index, self._proposals.decode(entry.data))
+            updates.extend(applied.updates)
+            token = tokens.get(entry.index)
+            if token is not None:
+                finished(token, applied)
+        self._last_term = entries[-1].term
+        if updates:
+            self._fanout.tell(Publish(Epoch(catalog.epoch), tuple(updates), catalog.digest))
+        return bool(updates)
+
+    def tell_position(self) -> None:
+        """Tell the watch socket where the catalog stands."""
+        catalog = self.catalog
+        self._fanout.tell(Restart(Epoch(catalog.epoch), Version(catalog.version), catalog.digest))
+
+    # --- snapshots of the log -----------------------------------------------------------------
+
+    def begin_dump(self) -> None:
+        """Start to write the catalog down as it is now; `dump_slice` goes on."""
+        self._snapshots.tell(SnapshotBegin(self.catalog.applied_index, self._last_term))
+        self._dump = Dump(self.catalog)
+
+    def dump_slice(self) -> bool:
+        """Write the next slice; say whether there is more."""
+        if self._dump is None:
+            return False
+        chunk = self._dump.step(DUMP_SLICE_RECORDS)
+        if chunk is not None:
+            self._snapshots.tell(SnapshotChunkWritten(chunk))
+            return True
+        self._dump = None
+        self._snapshots.tell(SnapshotEnd(self._me))
+        return False
+
+    def begin_load(self, snapshot: SnapshotMeta) -> bool:
+        """Have a snapshot from the leader read by the snapshots' actor; hold everything until then.
+
+        Says whether a dump was given up for it.
+        """
+        self._loading = snapshot
+        self._held.clear()
+        self._snapshots.tell(SnapshotLoad(snapshot, self._me))
+        given_up = self._dump is not None
+        self._dump = None
+        return given_up
+
+    def loaded(
+        self, snapshot: SnapshotMeta, catalog: Catalog, finished: Callable[[int, Applied], None]
+    ) -> bool:
+        """Go on from a snapshot that was read; False if a newer one is on its way."""
+        if snapshot != self._loading:
+            return False
+        self._loading = None
+        self.catalog = catalog
+        self._last_term = snapshot.term
+        self.tell_position()
+        held, self._held = self._held, []
+        for entries, tokens in held:
+            self.apply(entries, tokens, finished)
+        return True

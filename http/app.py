@@ -1,0 +1,50 @@
+"""The Falcon app: routes of the table, middleware, errors. Opens nothing but what it is handed."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, TypeAlias
+
+import falcon
+from falcon.routing import BaseConverter
+
+from felix.http import errors
+from felix.http.desk import Desk
+from felix.http.docs_page import DocsPage, DocsRedirect
+from felix.http.middleware import AccessLog, RequestId, StrictPath
+from felix.http.openapi import OPENAPI_PATH, OpenApi, openapi
+from felix.http.routes import ROUTES
+from felix.http.settings import HttpSettings
+from felix.proto.control_plane import ControlPlane
+
+App: TypeAlias = "falcon.App[falcon.Request, falcon.Response]"
+
+_FIELD: Final = re.compile(r"{(\w+)}")
+
+
+class Segment(BaseConverter):
+    """Match any path segment but an empty one (contract, section 1)."""
+
+    def convert(self, value: str) -> str | None:
+        """Take the segment as it is."""
+        return value or None
+
+
+def create_app(control_plane: ControlPlane, settings: HttpSettings) -> App:
+    """Build the app on something that can be asked."""
+    app: App = falcon.App(middleware=[RequestId(), AccessLog(), StrictPath()])
+    app.router_options.converters["segment"] = Segment
+    errors.install(app)
+    desk = Desk(control_plane, settings)
+    seen: set[str] = set()
+    for route in ROUTES:
+        if route.path not in seen:
+            seen.add(route.path)
+            app.add_route(_FIELD.sub(r"{\1:segment}", route.path), route.resource(desk))
+    document = openapi(ROUTES, settings.api_version)
+    app.add_route(OPENAPI_PATH, OpenApi(document))
+    page = DocsPage(document)
+    app.add_route("/docs", DocsRedirect())
+    app.add_route("/docs/", page)
+    app.add_route("/docs/{page:path}", page)
+    return app

@@ -1,0 +1,76 @@
+"""gunicorn's configuration: it reads the names in this module.
+
+Read by gunicorn alone, in the process that `gunicorn_command` starts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from felix.http.gunicorn_command import LIFELINE_VARIABLE, SETTINGS_VARIABLE
+from felix.http.settings import HttpSettings
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.gthread import ThreadWorker
+
+_settings = msgspec.json.decode(os.environ[SETTINGS_VARIABLE], type=HttpSettings)
+
+worker_class = "gthread"
+workers = _settings.workers
+threads = _settings.threads
+preload_app = False  # sockets and threads of the app do not survive the fork
+keepalive = _settings.keepalive_s
+graceful_timeout = _settings.graceful_timeout_s
+limit_request_line = 8190
+limit_request_fields = 64
+limit_request_field_size = 8190
+control_socket_disable = True  # it would write below $HOME, which may be read-only
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - memory
+accesslog = None  # the app writes one structured line for each request
+errorlog = "-"
+loglevel = _settings.log_level
+proc_name = "felix-http"
+forwarded_allow_ips = ""  # nobody may set SCRIPT_NAME, PATH_INFO or the scheme by a header
+forwarder_headers = ""
+
+
+def on_starting(_arbiter: Arbiter) -> None:
+    """Watch the lifeline from the arbiter."""
+    lifeline_fd = int(os.environ[LIFELINE_VARIABLE])
+    threading.Thread(
+        target=_stop_at_the_end_of, args=(lifeline_fd,), name="lifeline", daemon=True
+    ).start()
+
+
+def when_ready(arbiter: Arbiter) -> None:
+    """Cut off clients that fall silent within a request.
+
+    gthread sets its connections to blocking, without a timeout of its own. Connections inherit
+    these options from the listening socket.
+    """
+    seconds = int(_settings.socket_timeout_s)
+    microseconds = int(_settings.socket_timeout_s % 1 * 1_000_000)
+    timeout = struct.pack("@ll", seconds, microseconds)
+    for listener in arbiter.LISTENERS:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+
+
+def worker_exit(_arbiter: Arbiter, worker: ThreadWorker) -> None:
+    """Let the app of a worker close what it has opened."""
+    if worker.wsgi is not None:
+        worker.wsgi.close()
+
+
+def _stop_at_the_end_of(lifeline_fd: int) -> None:
+    while os.read(lifeline_fd, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGQUIT)

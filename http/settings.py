@@ -1,0 +1,41 @@
+"""What the HTTP face can be told: one frozen record, handed down by whoever starts it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from felix.proto.control_plane import TIMEOUT_S_DEFAULT
+
+
+class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the Falcon app and of the gunicorn that serves it."""
+
+    region_id: str = "local"
+    api_version: str = "v1"
+    timeout_s: float = TIMEOUT_S_DEFAULT
+    """How long one request may wait for the control plane before it is answered with 503."""
+    changes_limit: int = 1000
+    """At most this many items in one answer of a change feed."""
+    list_items_max: int = 100_000
+    """A list asked for without `page_size` is cut here and carries a `next_page_token`."""
+    body_bytes_max: int = 2 << 20
+    body_depth_max: int = 32
+    """Levels of arrays and objects in a JSON body."""
+    watch_wait_ms_max: int = 20_000
+    """A long poll that asks for more waits this long."""
+    watch_waiters_max: int = 8
+    """Long polls at a time in one worker: each holds one of its threads."""
+
+    rpc_endpoint: str = ""
+    """ZeroMQ endpoint of the node that the workers ask."""
+    bind: str = "127.0.0.1:8443"
+    """Where gunicorn listens: `host:port`, or `fd://N` for a socket that is open already."""
+    workers: int = 2
+    threads: int = 16
+    """Requests at a time in one worker."""
+    socket_timeout_s: float = 10.0
+    """A client that is silent for this long within a request is cut off."""
+    keepalive_s: int = 15
+    graceful_timeout_s: int = 5
+    """How long a stop waits for requests under way."""
+    log_level: str = "warning"

@@ -1,0 +1,378 @@
+"""What clients get: the records of answers, the contract's members first.
+
+Nothing is left out of an object: a member without a value is null or empty. All carry the version
+that last changed them (the value of `If-Match`) and times in RFC 3339, UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from felix.http.bodies import ConsistencyWord
+from felix.http.spelling import CONSISTENCY_WORDS
+from felix.proto.queries import ClusterStatus, MemberRole
+from felix.proto.resources import (
+    AckPolicy,
+    Cache,
+    Delivery,
+    Durability,
+    Encryption,
+    Namespace,
+    Quotas,
+    Resource,
+    ResourceKind,
+    Stream,
+    StreamKind,
+    Tenant,
+)
+from felix.proto.updates import UpdateType
+
+
+class QuotasView(msgspec.Struct, frozen=True):
+    """Limits; null is unlimited."""
+
+    max_streams: int | None
+    max_publish_rate: int | None
+    max_subscribe_connections: int | None
+    max_storage_bytes: int | None
+    max_cache_memory: int | None
+
+
+class EncryptionView(msgspec.Struct, frozen=True):
+    """Which key encrypts a tenant's data, and how often it is replaced."""
+
+    key_id: str
+    rotation_period_seconds: int | None
+
+
+class RetentionView(msgspec.Struct, frozen=True):
+    """How long messages are kept; null is without limit."""
+
+    max_age_seconds: int | None
+    max_size_bytes: int | None
+
+
+class TenantView(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant."""
+
+    tenant_id: str
+    display_name: str
+    description: str
+    quotas: QuotasView | None
+    encryption: EncryptionView | None
+    version: int
+    created_version: int
+    created_at: str
+    updated_at: str
+
+
+class NamespaceView(msgspec.Struct, frozen=True, kw_only=True):
+    """A namespace."""
+
+    tenant_id: str
+    namespace: str
+    display_name: str
+    description: str
+    quotas: QuotasView | None
+    version: int
+    created_version: int
+    created_at: str
+    updated_at: str
+
+
+class StreamView(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream, in both spellings."""
+
+    tenant_id: str
+    namespace: str
+    stream: str
+    kind: StreamKind
+    shards: int
+    retention: RetentionView
+    consistency: ConsistencyWord
+    delivery: Delivery
+    durable: bool
+    stream_id: str
+    replication_factor: int
+    ack_policy: AckPolicy
+    durability: Durability
+    version: int
+    created_version: int
+    created_at: str
+    updated_at: str
+
+
+class CacheView(msgspec.Struct, frozen=True, kw_only=True):
+    """A cache."""
+
+    tenant_id: str
+    namespace: str
+    cache: str
+    display_name: str
+    version: int
+    created_version: int
+    created_at: str
+    updated_at: str
+
+
+ObjectView: TypeAlias = TenantView | NamespaceView | StreamView | CacheView
+AnyObject = Annotated[
+    object,
+    msgspec.Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"$ref": f"#/components/schemas/{kind.__name__}"}
+                for kind in (TenantView, NamespaceView, StreamView, CacheView)
+            ]
+        }
+    ),
+]
+"""An `ObjectView`: msgspec describes no unions of records without tags."""
+
+
+class UpdateView(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of the metadata; for DELETE `payload` is the object as it was."""
+
+    version: int
+    type: UpdateType
+    kind: ResourceKind
+    payload: AnyObject
+
+
+class WatchView(msgspec.Struct, frozen=True, kw_only=True):
+    """Updates `first..last`, none when `first == last + 1`; ask again from `last`."""
+
+    epoch: int
+    cluster_id: str
+    first: int
+    last: int
+    current: int
+    updates: list[UpdateView]
+
+
+class MetadataView(msgspec.Struct, frozen=True, kw_only=True):
+    """All objects, by kind, in the order of names."""
+
+    tenants: list[TenantView]
+    namespaces: list[NamespaceView]
+    streams: list[StreamView]
+    caches: list[CacheView]
+    placements: list[str] = []
+    """Always empty: this build places no shards."""
+    brokers: list[str] = []
+    """Always empty: this build registers no brokers."""
+
+
+class SnapshotView(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole metadata at one version."""
+
+    version: int
+    epoch: int
+    cluster_id: str
+    digest: str
+    metadata: MetadataView
+
+
+class MemberView(msgspec.Struct, frozen=True, kw_only=True):
+    """One node; `match_index`, `lag` and `active` are known to the leader only."""
+
+    id: str
+    name: str
+    role: MemberRole
+    addresses: dict[str, str]
+    match_index: int | None
+    lag: int | None
+    active: bool | None
+
+
+class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster as the answering node sees it."""
+
+    cluster_id: str
+    node_id: str
+    leader_id: str | None
+    term: int
+    commit_index: int
+    applied_index: int
+    version: int
+    epoch: int
+    digest: str
+    members: list[MemberView]
+
+
+class Features(msgspec.Struct, frozen=True, kw_only=True):
+    """What this service can do."""
+
+    durable_storage: bool = True
+    tiered_storage: bool = False
+    bridges: bool = False
+
+
+class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /v1/system/info."""
+
+    region_id: str
+    api_version: str
+    features: Features
+
+
+class Health(msgspec.Struct, frozen=True):
+    """GET /v1/system/health."""
+
+    status: Literal["ok"] = "ok"
+
+
+class RegionView(msgspec.Struct, frozen=True):
+    """A region."""
+
+    region_id: str
+    display_name: str
+
+
+class TenantPage(msgspec.Struct, frozen=True):
+    """Tenants in the order of names."""
+
+    items: list[TenantView]
+    next_page_token: str
+    """Empty on the last page."""
+
+
+class NamespacePage(msgspec.Struct, frozen=True):
+    """Namespaces in the order of names."""
+
+    items: list[NamespaceView]
+    next_page_token: str
+
+
+class StreamPage(msgspec.Struct, frozen=True):
+    """Streams in the order of names."""
+
+    items: list[StreamView]
+    next_page_token: str
+
+
+class CachePage(msgspec.Struct, frozen=True):
+    """Caches in the order of names."""
+
+    items: list[CacheView]
+    next_page_token: str
+
+
+class RegionPage(msgspec.Struct, frozen=True):
+    """All regions."""
+
+    items: list[RegionView]
+
+
+def view(resource: Resource) -> ObjectView:
+    """Render any resource."""
+    match resource:
+        case Tenant():
+            return tenant_view(resource)
+        case Namespace():
+            return namespace_view(resource)
+        case Stream():
+            return stream_view(resource)
+        case Cache():
+            return cache_view(resource)
+
+
+def tenant_view(tenant: Tenant) -> TenantView:
+    """Render a tenant."""
+    return TenantView(
+        tenant_id=tenant.tenant_id,
+        display_name=tenant.display_name,
+        description=tenant.description,
+        quotas=_quotas(tenant.quotas),
+        encryption=_encryption(tenant.encryption),
+        version=tenant.version,
+        created_version=tenant.created_version,
+        created_at=rfc3339(tenant.created_at_ms),
+        updated_at=rfc3339(tenant.updated_at_ms),
+    )
+
+
+def namespace_view(namespace: Namespace) -> NamespaceView:
+    """Render a namespace."""
+    return NamespaceView(
+        tenant_id=namespace.tenant_id,
+        namespace=namespace.namespace,
+        display_name=namespace.display_name,
+        description=namespace.description,
+        quotas=_quotas(namespace.quotas),
+        version=namespace.version,
+        created_version=namespace.created_version,
+        created_at=rfc3339(namespace.created_at_ms),
+        updated_at=rfc3339(namespace.updated_at_ms),
+    )
+
+
+def stream_view(stream: Stream) -> StreamView:
+    """Render a stream in both spellings."""
+    spec = stream.spec
+    retention = spec.retention
+    return StreamView(
+        tenant_id=stream.tenant_id,
+        namespace=stream.namespace,
+        stream=stream.stream,
+        kind=spec.kind,
+        shards=spec.shards,
+        retention=RetentionView(retention.max_age_seconds, retention.max_size_bytes),
+        consistency=CONSISTENCY_WORDS[spec.ack_policy],
+        delivery=spec.delivery,
+        durable=spec.durability == "durable",
+        stream_id=stream.stream_id,
+        replication_factor=spec.replication_factor,
+        ack_policy=spec.ack_policy,
+        durability=spec.durability,
+        version=stream.version,
+        created_version=stream.created_version,
+        created_at=rfc3339(stream.created_at_ms),
+        updated_at=rfc3339(stream.updated_at_ms),
+    )
+
+
+def cache_view(cache: Cache) -> CacheView:
+    """Render a cache."""
+    return CacheView(
+        tenant_id=cache.tenant_id,
+        namespace=cache.namespace,
+        cache=cache.cache,
+        display_name=cache.display_name,
+        version=cache.version,
+        created_version=cache.created_version,
+        created_at=rfc3339(cache.created_at_ms),
+        updated_at=rfc3339(cache.updated_at_ms),
+    )
+
+
+def cluster_view(status: ClusterStatus) -> ClusterView:
+    """Render the cluster's state."""
+    return msgspec.convert(status, ClusterView, from_attributes=True)
+
+
+def rfc3339(unix_ms: int) -> str:
+    """Render Unix milliseconds as `2026-01-31T12:00:00.000Z`."""
+    moment = datetime.fromtimestamp(unix_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03d}Z"
+
+
+def _quotas(quotas: Quotas | None) -> QuotasView | None:
+    if quotas is None:
+        return None
+    return QuotasView(
+        quotas.max_streams,
+        quotas.max_publish_rate,
+        quotas.max_subscribe_connections,
+        quotas.max_storage_bytes,
+        quotas.max_cache_memory,
+    )
+
+
+def _encryption(encryption: Encryption | None) -> EncryptionView | None:
+    if encryption is None:
+        return None
+    return EncryptionView(encryption.key_id, encryption.rotation_period_seconds)

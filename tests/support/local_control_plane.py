@@ -1,0 +1,135 @@
+"""A control plane inside the test's own process: the real catalog, without consensus or sockets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+import msgspec
+
+from felix.core.catalog import validation
+from felix.core.catalog.catalog import Catalog, CatalogLimits
+from felix.core.catalog.rendering import SnapshotRendering
+from felix.proto import codec
+from felix.proto.commands import PROPOSAL_FORMAT, AnyCommand, Command, Proposal, Stamp
+from felix.proto.control_plane import Answered, Call
+from felix.proto.errors import ErrorReply, ValidationFailed, from_reply
+from felix.proto.ids import Index
+from felix.proto.queries import ClusterStatus, GetCluster, GetSnapshot, MemberStatus, WatchUpdates
+from felix.proto.rpc import Answer, AnyRequest
+from felix.proto.updates import SnapshotChunk, UpdateBatch
+
+NODE_ID: Final = "local"
+SLICE_RECORDS: Final = 250
+
+_proposals = codec.Decoder[Proposal](Proposal)
+_objects = codec.Decoder[list[msgspec.Raw]](list[msgspec.Raw])
+
+
+class LocalControlPlane:
+    """A `felix.proto.control_plane.ControlPlane`; any thread may ask.
+
+    Commands take the way they take in a node: checked, encoded, decoded, applied.
+    """
+
+    def __init__(
+        self,
+        cluster_id: str = "local",
+        limits: CatalogLimits = CatalogLimits(),  # noqa: B008 - immutable
+    ) -> None:
+        self._catalog = Catalog(cluster_id, limits=limits)
+        self._changed = threading.Condition()
+
+    def ask(self, message: AnyRequest, call: Call = Call()) -> Answered:  # noqa: B008 - immutable
+        """Ask and get the answer at once; only `WatchUpdates` waits.
+
+        Raises: any `felix.proto.errors.FelixError`.
+        """
+        with self._changed:
+            if isinstance(message, Command):
+                return self._command(message, call)
+            if isinstance(message, GetCluster):
+                return self._answered(self._cluster())
+            if isinstance(message, GetSnapshot):
+                return self._answered(self._snapshot(message))
+            if isinstance(message, WatchUpdates):
+                return self._answered(self._watch(message, call.timeout_s))
+            return self._answered(self._catalog.answer(message))
+
+    def _answered(self, result: Answer) -> Answered:
+        return Answered(result, self._catalog.version)
+
+    def _command(self, command: AnyCommand, call: Call) -> Answered:
+        validation.check(command)
+        validation.check_idempotency_key(call.idempotency_key)
+        stamp = Stamp(
+            time.time_ns() // 1_000_000,
+            call.request_id,
+            call.principal,
+            call.source,
+            call.idempotency_key,
+        )
+        proposal = _proposals.decode(codec.encode(Proposal(PROPOSAL_FORMAT, stamp, command)))
+        index = Index(self._catalog.applied_index + 1)
+        applied = self._catalog.apply(index, proposal)
+        if applied.updates:
+            self._changed.notify_all()
+        if isinstance(applied.result, ErrorReply):
+            raise from_reply(applied.result)
+        return Answered(applied.result, applied.version)
+
+    def _watch(self, query: WatchUpdates, timeout_s: float) -> UpdateBatch:
+        batch = self._catalog.answer(query)
+        assert isinstance(batch, UpdateBatch)
+        if not batch.updates and query.wait_ms > 0:
+            seen = self._catalog.version
+            wait_s = min(query.wait_ms / 1000, timeout_s)
+            self._changed.wait_for(lambda: self._catalog.version != seen, wait_s)
+            batch = self._catalog.answer(query)
+            assert isinstance(batch, UpdateBatch)
+        return batch
+
+    def _snapshot(self, query: GetSnapshot) -> SnapshotChunk:
+        if query.version < 0 or query.chunk < 0:
+            raise ValidationFailed("version and chunk must not be negative")
+        view = self._catalog.view_at(query.version or self._catalog.version)
+        rendering = SnapshotRendering(view)
+        while not rendering.step(SLICE_RECORDS):
+            pass
+        chunks = rendering.chunks
+        if query.chunk >= len(chunks):
+            raise ValidationFailed(f"this snapshot has {len(chunks)} chunks")
+        return SnapshotChunk(
+            self._catalog.cluster_id,
+            view.epoch,
+            view.version,
+            query.chunk,
+            len(chunks),
+            view.digest,
+            _objects.decode(chunks[query.chunk]),
+        )
+
+    def _cluster(self) -> ClusterStatus:
+        catalog = self._catalog
+        member = MemberStatus(
+            id=NODE_ID,
+            name=NODE_ID,
+            role="leader",
+            addresses={},
+            match_index=catalog.applied_index,
+            lag=0,
+            active=True,
+        )
+        return ClusterStatus(
+            cluster_id=catalog.cluster_id,
+            node_id=NODE_ID,
+            leader_id=NODE_ID,
+            term=1,
+            commit_index=catalog.applied_index,
+            applied_index=catalog.applied_index,
+            version=catalog.version,
+            epoch=catalog.epoch,
+            digest=catalog.digest,
+            members=[member],
+        )
