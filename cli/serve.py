@@ -21,8 +21,8 @@ from felix.actors.metrics import NodeCollector
 from felix.actors.node import Node
 from felix.cli.config import Config
 from felix.cli.settings import identity_of, node_settings
-from felix.http.gunicorn_settings import gunicorn_command
-from felix.http.probes import ProbeServer, create_probes
+from felix.http.gunicorn_command import gunicorn_command, gunicorn_environment
+from felix.http.probes import ProbeServer, create_probe_app
 from felix.http.settings import HttpSettings
 from felix.storage.data_dir import DataDir
 
@@ -101,7 +101,7 @@ def _probes(config: Config, node: Node) -> Iterator[None]:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     host, port = _split(config.listen.metrics)
-    app = create_probes(registry, live=node.why_not_live, ready=node.why_not_ready)
+    app = create_probe_app(registry, live=node.why_not_live, ready=node.why_not_ready)
     server = ProbeServer(host, port, app)
     server.start()
     try:
@@ -163,10 +163,9 @@ class HttpChild:
             self._process.wait()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command, environment = gunicorn_command(self._settings, self._lifeline)
         return subprocess.Popen(  # noqa: S603 - our own command, no shell
-            command,
-            env=environment,
+            gunicorn_command(self._settings),
+            env=gunicorn_environment(self._settings, self._lifeline),
             pass_fds=[self._lifeline],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches this process only, which stops the child

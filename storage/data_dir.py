@@ -15,6 +15,7 @@ from felix.storage.ports import Identity
 from felix.storage.snapshots import SnapshotFiles
 
 IDENTITY: Final = "identity.json"
+JOURNAL: Final = "journal.db"
 LOCK: Final = "lock"
 
 
@@ -27,7 +28,7 @@ class DataDir:
         self.fresh = fresh
         """Whether this very opening created it."""
         self._lock = lock
-        self.journal = SqliteJournal(path / "journal.db")
+        self.journal = SqliteJournal(path / JOURNAL)
         self.snapshots = SnapshotFiles(path / "snapshots")
 
     @classmethod
@@ -45,13 +46,16 @@ class DataDir:
                 _write_identity(path, expected)
             elif stored != expected:
                 raise ForeignDirectory(_difference(path, stored, expected))
+            else:
+                _refuse_lost_journal(path)
             return cls(path, lock, expected, fresh=stored is None)
         except BaseException:
             os.close(lock)
             raise
 
     def close(self) -> None:
-        """Close the journal and let go of the lock."""
+        """Close the files and let go of the lock."""
+        self.snapshots.close()
         self.journal.close()
         os.close(self._lock)
 
@@ -80,13 +84,20 @@ def _read_identity(path: Path) -> Identity | None:
 
 
 def _refuse_strays(path: Path, *, may_create: bool) -> None:
-    if (path / "journal.db").exists():
+    if (path / JOURNAL).exists():
         raise Damaged(f"{path} has a journal but no {IDENTITY}: whose it is cannot be known")
     if not may_create:
         raise StorageError(
             f"the data directory {path} is empty, and a node with an empty disk does not vote: "
             "set cluster.bootstrap to 'new' only to form a new cluster"
         )
+
+
+def _refuse_lost_journal(path: Path) -> None:
+    # A node that came back with an empty journal would vote again in terms it has voted in.
+    journal = path / JOURNAL
+    if not journal.exists() or journal.stat().st_size == 0:
+        raise Damaged(f"{journal} is missing or empty, and the node has run here before")
 
 
 def _write_identity(path: Path, identity: Identity) -> None:

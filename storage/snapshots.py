@@ -87,6 +87,12 @@ class SnapshotFiles:
         _sync_folder(self._folder)
         return True
 
+    def close(self) -> None:
+        """Let go of what is being received; the next run starts it anew."""
+        if self._receiving is not None:
+            self._receiving[1].close()
+            self._receiving = None
+
     def prune(self, keep: Iterable[SnapshotMeta]) -> None:
         """Delete every other snapshot and whatever a crash left behind."""
         kept = {self._path(meta).name for meta in keep}

@@ -1,0 +1,1 @@
+"""Measurements of the control plane, side by side with its peers: `python -m bench`."""

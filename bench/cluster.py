@@ -1,0 +1,229 @@
+"""Our own cluster, as an operator would start it: `felix-controlplane dev` in a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from bench.errors import BenchError, RefusedError
+from bench.felix_client import (
+    NAMESPACE,
+    TENANT,
+    FelixPipe,
+    FelixSubscription,
+    FelixWriter,
+    ask_once,
+    fetch_snapshot,
+    result_of,
+)
+from bench.ports import free_ports
+from bench.systems import NODES, Pipe, Subscription, Work, Writer
+from felix.proto.codec import Decoder
+from felix.proto.commands import CreateNamespace, CreateTenant
+from felix.proto.queries import PAGE_SIZE_MAX, ClusterStatus, GetCluster, ListCaches, Listing
+
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 30.0
+_STATUS_TIMEOUT_S = 1.0
+_POLL_S = 0.05
+_PORTS = 10 * NODES
+
+_statuses: Decoder[ClusterStatus] = Decoder(ClusterStatus)
+_listings: Decoder[Listing] = Decoder(Listing)
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A node in the ready file, as far as it matters here. Addresses are `host:port`."""
+
+    id: str
+    name: str
+    pid: int
+    config: str
+    """What `felix-controlplane serve --config` takes to start this node again."""
+    rpc: str
+    watch: str
+
+
+class ReadyFile(msgspec.Struct, frozen=True):
+    """What `felix-controlplane dev --ready-file` writes."""
+
+    nodes: list[Node]
+
+
+class FelixTarget(msgspec.Struct, frozen=True):
+    """How to reach the nodes."""
+
+    nodes: list[Node]
+    system: str = "felix"
+
+    def _status(self, node: Node) -> ClusterStatus | None:
+        try:
+            return result_of(ask_once(node.rpc, GetCluster(), _STATUS_TIMEOUT_S), _statuses)
+        except RefusedError:
+            return None
+
+    def leader(self) -> int | None:
+        """Number of the node that says it leads."""
+        for number, node in enumerate(self.nodes):
+            status = self._status(node)
+            if status is not None and status.leader_id == node.id:
+                return number
+        return None
+
+    def healthy(self) -> bool:
+        """Say whether all nodes answer, agree on the leader, and have applied what it has."""
+        found = [status for node in self.nodes if (status := self._status(node)) is not None]
+        newest = max((status.commit_index for status in found), default=0)
+        return (
+            len(found) == len(self.nodes)
+            and len({(status.leader_id, status.term) for status in found}) == 1
+            and all(status.applied_index == newest for status in found)
+        )
+
+    def prepare(self) -> None:
+        """Create the tenant and the namespace the works live in."""
+        for message in (
+            CreateTenant(tenant_id=TENANT),
+            CreateNamespace(tenant_id=TENANT, namespace=NAMESPACE),
+        ):
+            reply = ask_once(self.nodes[0].rpc, message)
+            if reply.error is not None:
+                raise RefusedError(f"felix refused {message}: {reply.error}")
+
+    def position(self) -> int:
+        """Give the newest version."""
+        versions = [status.version for node in self.nodes if (status := self._status(node))]
+        return max(versions)
+
+    def pipe(self, node: int, work: Work, base: int) -> Pipe:
+        """Open a connection that creates."""
+        return FelixPipe(self.nodes[node].rpc, work, base)
+
+    def subscribe(self, node: int, prefix: str, base: int, count: int) -> Subscription:
+        """Subscribe to everything: there is one stream of updates."""
+        del prefix
+        return FelixSubscription(self.nodes[node].watch, base, count)
+
+    def writer(self) -> Writer:
+        """Make a client that creates one cache at a time."""
+        return FelixWriter([node.rpc for node in self.nodes])
+
+    def names(self, prefix: str) -> set[str]:
+        """List the caches, page by page."""
+        found: set[str] = set()
+        token = ""
+        while True:
+            query = ListCaches(
+                tenant_id=TENANT,
+                namespace=NAMESPACE,
+                filter=f"{prefix}*",
+                page_size=PAGE_SIZE_MAX,
+                page_token=token,
+            )
+            page = result_of(ask_once(self.nodes[0].rpc, query), _listings)
+            found.update(item.key[-1] for item in page.items)
+            token = page.next_page_token
+            if not token:
+                return found
+
+    def snapshot(self, node: int, prefix: str) -> int:
+        """Fetch the whole metadata; give how many objects of the namespace it has."""
+        del prefix
+        return fetch_snapshot(self.nodes[node].rpc) - 2  # without the tenant and the namespace
+
+
+class FelixCluster:
+    """Three nodes started by one `dev` process, and those started again after a kill."""
+
+    def __init__(self, nodes: Sequence[Node], folder: Path) -> None:
+        self.target = FelixTarget(list(nodes))
+        self._folder = folder
+        self._pids = [node.pid for node in nodes]
+        self._restarted: dict[int, subprocess.Popen[bytes]] = {}
+
+    def pids(self) -> list[int]:
+        """Process ids of the nodes, by number."""
+        return list(self._pids)
+
+    def kill(self, node: int) -> float:
+        """Kill -9 a node; give the monotonic time just before."""
+        before = time.monotonic()
+        os.kill(self._pids[node], signal.SIGKILL)
+        mine = self._restarted.pop(node, None)
+        if mine is not None:
+            mine.wait()
+        return before
+
+    def restart(self, node: int) -> None:
+        """Start a killed node again on what is on its disk."""
+        with (self._folder / f"restarts-{node}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*_FELIX, "serve", "--config", self.target.nodes[node].config],
+                stdout=log,
+                stderr=log,
+            )
+        self._restarted[node] = process
+        self._pids[node] = process.pid
+
+    def stop_restarted(self) -> None:
+        """End the nodes that `dev` does not know of."""
+        for process in self._restarted.values():
+            process.terminate()
+        for process in self._restarted.values():
+            _ended_by_itself(process)
+
+
+_FELIX = [sys.executable, "-m", "felix"]
+
+
+@contextmanager
+def launch(folder: str) -> Iterator[FelixCluster]:
+    """Run a fresh cluster in an empty folder. Raises: BenchError, when it does not come up."""
+    ready = Path(folder) / "ready.json"
+    command = [*_FELIX, "dev", f"--nodes={NODES}", "--brokers=0", f"--data-dir={folder}"]
+    command += [f"--base-port={free_ports(_PORTS)[0]}", f"--ready-file={ready}"]
+    log_path = Path(folder) / "dev.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    nodes: list[Node] = []
+    try:
+        nodes = _wait_ready(process, ready, log_path).nodes
+        cluster = FelixCluster(nodes, Path(folder))
+        try:
+            yield cluster
+        finally:
+            cluster.stop_restarted()
+    finally:
+        process.terminate()
+        if not _ended_by_itself(process):
+            for node in nodes:
+                with suppress(ProcessLookupError):
+                    os.kill(node.pid, signal.SIGKILL)
+
+
+def _wait_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> ReadyFile:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(FileNotFoundError):
+            return msgspec.json.decode(ready.read_bytes(), type=ReadyFile)
+        time.sleep(_POLL_S)
+    raise BenchError(f"felix-controlplane dev is not up:\n{log.read_text(errors='replace')}")
+
+
+def _ended_by_itself(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for a process that has been told to end; kill it when it does not."""
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
+    return True

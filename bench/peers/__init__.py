@@ -1,0 +1,1 @@
+"""Other systems doing the same work, each with a client that does not cost it throughput."""

@@ -1,0 +1,92 @@
+"""What the tests of the HTTP face share: a client on a real catalog, and bodies that are fine."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import structlog
+from falcon.testing import Result, TestClient
+
+from felix.core.catalog.catalog import CatalogLimits
+from felix.http.app import create_app
+from felix.http.settings import HttpSettings
+from felix.proto.control_plane import ControlPlane
+from tests.support.local_control_plane import LocalControlPlane
+
+TENANT: Final = {"tenant_id": "acme", "display_name": "ACME"}
+NAMESPACE: Final = {"namespace": "billing", "display_name": "Billing"}
+STREAM: Final = {
+    "stream": "invoices",
+    "kind": "Stream",
+    "shards": 4,
+    "retention": {"max_age_seconds": 86400},
+    "consistency": "Leader",
+    "delivery": "AtLeastOnce",
+    "durable": True,
+}
+CACHE: Final = {"cache": "rates", "display_name": "Exchange rates"}
+
+TENANTS: Final = "/v1/tenants"
+NAMESPACES: Final = "/v1/tenants/acme/namespaces"
+STREAMS: Final = "/v1/tenants/acme/namespaces/billing/streams"
+CACHES: Final = "/v1/tenants/acme/namespaces/billing/caches"
+FEEDS: Final = ("tenants", "namespaces", "streams", "caches")
+
+
+class Client(TestClient):
+    """A test client that speaks of JSON."""
+
+    def get(self, path: str, **query: str | int) -> Result:
+        """GET with a query."""
+        return self.simulate_get(path, params={name: str(value) for name, value in query.items()})
+
+    def post(self, path: str, body: object, headers: dict[str, str] | None = None) -> Result:
+        """POST a JSON body."""
+        return self.simulate_post(path, json=body, headers=headers)
+
+    def patch(self, path: str, body: object, headers: dict[str, str] | None = None) -> Result:
+        """PATCH with a JSON body."""
+        return self.simulate_patch(path, json=body, headers=headers)
+
+    def delete(self, path: str, headers: dict[str, str] | None = None) -> Result:
+        """DELETE."""
+        return self.simulate_delete(path, headers=headers)
+
+    def digest(self) -> str:
+        """Digest of all metadata: the same before and after means that nothing changed."""
+        status = self.get("/v1/cluster").json
+        return f"{status['version']}/{status['digest']}/{status['applied_index']}"
+
+
+def client_of(control_plane: ControlPlane, **settings: Any) -> Client:
+    """Build a client on something that can be asked."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    return Client(create_app(control_plane, HttpSettings(**settings)))
+
+
+def empty_client(limits: CatalogLimits | None = None, **settings: Any) -> Client:
+    """Build a client on an empty catalog."""
+    plane = LocalControlPlane() if limits is None else LocalControlPlane(limits=limits)
+    return client_of(plane, **settings)
+
+
+def filled_client(limits: CatalogLimits | None = None, **settings: Any) -> Client:
+    """Build a client on a catalog with one tenant, namespace, stream and cache."""
+    client = empty_client(limits, **settings)
+    for path, body in (
+        (TENANTS, TENANT),
+        (NAMESPACES, NAMESPACE),
+        (STREAMS, STREAM),
+        (CACHES, CACHE),
+    ):
+        assert client.post(path, body).status_code == 201
+    return client
+
+
+def refused(result: Result) -> tuple[int, str]:
+    """Give status and code of a refusal, whose envelope must be complete."""
+    body = result.json
+    assert set(body) - {"details"} == {"code", "message", "request_id"}
+    assert body["request_id"] == result.headers["X-Request-Id"]
+    assert body["message"]
+    return result.status_code, body["code"]

@@ -1,0 +1,289 @@
+"""What the golden vectors are made of. One case is one record that travels, and what it is.
+
+The files in `tests/vectors/` are written by
+
+    python -m pytest tests/proto/test_vectors.py --update-vectors
+
+and reviewed as a diff: a changed vector is a changed protocol.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from felix.proto import commands, errors, queries, raft, resources, updates
+from felix.proto.codec import encode
+from felix.proto.commands import PROPOSAL_FORMAT, Deleted, Proposal, Stamp
+from felix.proto.digest import Digest
+from felix.proto.ids import Index, NodeId, Term
+from felix.proto.resources import RetentionPolicy, StreamSpec
+from felix.proto.rpc import NO_RESULT, PROTOCOL, AnyRequest, Reply, Request
+from felix.proto.updates import RawUpdate, SnapshotChunk, UpdateBatch, WatchHeader
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One golden vector."""
+
+    name: str
+    what: str
+    record: Any
+    kind: Any
+    """What a decoder is told to expect."""
+
+
+CLUSTER = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+LEADER = "11111111111111111111111111111111"
+FOLLOWER = "22222222222222222222222222222222"
+
+TENANT = resources.Tenant(
+    tenant_id="acme",
+    display_name="Acme, Inc.",
+    quotas=resources.Quotas(max_streams=1000),
+    version=1,
+    created_version=1,
+    created_at_ms=1_760_000_000_000,
+    updated_at_ms=1_760_000_000_000,
+)
+NAMESPACE = resources.Namespace(
+    tenant_id="acme",
+    namespace="prod",
+    version=2,
+    created_version=2,
+    created_at_ms=1_760_000_000_001,
+    updated_at_ms=1_760_000_000_001,
+)
+STREAM = resources.Stream(
+    tenant_id="acme",
+    namespace="prod",
+    stream="orders",
+    stream_id="st-000000000003",
+    spec=StreamSpec(
+        shards=8,
+        retention=RetentionPolicy(max_age_seconds=86_400),
+        durability="durable",
+        replication_factor=3,
+        ack_policy="quorum",
+    ),
+    version=3,
+    created_version=3,
+    created_at_ms=1_760_000_000_002,
+    updated_at_ms=1_760_000_000_002,
+)
+CACHE = resources.Cache(
+    tenant_id="acme",
+    namespace="prod",
+    cache="sessions",
+    version=4,
+    created_version=4,
+    created_at_ms=1_760_000_000_003,
+    updated_at_ms=1_760_000_000_003,
+)
+ALL = (TENANT, NAMESPACE, STREAM, CACHE)
+
+
+def digest_of(*objects: resources.Resource) -> str:
+    digest = Digest()
+    for one in objects:
+        digest.add(encode(one))
+    return digest.hex()
+
+
+def raw(record: Any) -> msgspec.Raw:
+    return msgspec.Raw(encode(record))
+
+
+def requests() -> list[Case]:
+    """Every request there is, and one with everything an envelope may carry."""
+    names: Any = {"tenant_id": "acme", "namespace": "prod"}
+    messages: list[AnyRequest] = [
+        commands.CreateTenant(tenant_id="acme", display_name="Acme, Inc."),
+        commands.UpdateTenant(tenant_id="acme", description="", expected_version=1),
+        commands.DeleteTenant(tenant_id="acme"),
+        commands.CreateNamespace(**names),
+        commands.UpdateNamespace(**names, display_name="Production"),
+        commands.DeleteNamespace(**names, expected_version=2),
+        commands.CreateStream(**names, stream="orders", spec=STREAM.spec),
+        commands.UpdateStream(**names, stream="orders", retention=RetentionPolicy()),
+        commands.DeleteStream(**names, stream="orders"),
+        commands.CreateCache(**names, cache="sessions"),
+        commands.UpdateCache(**names, cache="sessions", display_name="Sessions"),
+        commands.DeleteCache(**names, cache="sessions"),
+        queries.GetTenant(tenant_id="acme"),
+        queries.ListTenants(),
+        queries.GetNamespace(**names),
+        queries.ListNamespaces(tenant_id="acme"),
+        queries.GetStream(**names, stream="orders"),
+        queries.ListStreams(**names, filter="ord*", page_size=100, page_token="b3JkZXJz"),
+        queries.GetCache(**names, cache="sessions"),
+        queries.ListCaches(**names),
+        queries.GetSnapshot(),
+        queries.WatchUpdates(from_version=2, epoch=1, wait_ms=1000),
+        queries.GetFeedSnapshot(feed="streams"),
+        queries.GetFeedChanges(feed="streams", since=3),
+        queries.GetCluster(),
+    ]
+    cases = [
+        Case(
+            f"request-{type(message).__name__}",
+            f"{type(message).__name__} with a timeout of 5 s; the rest of the envelope at defaults",
+            Request(PROTOCOL, number, 5000, message),
+            Request,
+        )
+        for number, message in enumerate(messages, start=1)
+    ]
+    full = Request(
+        PROTOCOL,
+        77,
+        250,
+        commands.CreateTenant(tenant_id="acme"),
+        "stale",
+        "key-1",
+        "req-1",
+        "alice",
+        "10.0.0.7:5123",
+        1,
+    )
+    return [*cases, Case("request-full-envelope", "every element of the envelope", full, Request)]
+
+
+def replies() -> list[Case]:
+    """Answers and errors."""
+    cluster = queries.ClusterStatus(
+        cluster_id=CLUSTER,
+        node_id=LEADER,
+        leader_id=LEADER,
+        term=3,
+        commit_index=9,
+        applied_index=9,
+        version=4,
+        epoch=1,
+        digest=digest_of(*ALL),
+        members=[
+            queries.MemberStatus(
+                id=LEADER,
+                name="n1",
+                role="leader",
+                addresses={"rpc": "127.0.0.1:9000", "watch": "127.0.0.1:9001"},
+                match_index=9,
+                lag=0,
+                active=True,
+            )
+        ],
+    )
+    batch = UpdateBatch(
+        CLUSTER,
+        1,
+        3,
+        4,
+        4,
+        [RawUpdate(3, "CREATE", raw(STREAM)), RawUpdate(4, "CREATE", raw(CACHE))],
+        digest_of(*ALL),
+    )
+    answers = {
+        "resource": ("the answer to CreateStream, and a read of it", STREAM, 3),
+        "deleted": ("the answer to DeleteNamespace with three objects gone", Deleted(7, 3), 7),
+        "listing": ("a page that is not the last", queries.Listing([STREAM], "b3JkZXJz"), 4),
+        "snapshot-chunk": (
+            "the only chunk of the metadata at version 4",
+            SnapshotChunk(CLUSTER, 1, 4, 0, 1, digest_of(*ALL), [raw(one) for one in ALL]),
+            4,
+        ),
+        "update-batch": ("updates 3 and 4, which is all there is", batch, 4),
+        "feed-snapshot": ("all items of a feed", queries.FeedSnapshot([STREAM], 4), 4),
+        "feed-changes": (
+            "one change of a feed",
+            queries.FeedChanges([queries.FeedChange(3, "created", STREAM.key, STREAM)], 4),
+            4,
+        ),
+        "cluster": ("a cluster of one", cluster, 4),
+    }
+    cases = [
+        Case(f"reply-{name}", what, Reply(PROTOCOL, 7, version, 0, None, raw(result)), Reply)
+        for name, (what, result, version) in answers.items()
+    ]
+    refusals = [
+        errors.NotFound("no such tenant"),
+        errors.NoLeader("an election is under way", retry_after_ms=100),
+        errors.Compacted("too old", details={"oldest": 100, "current": 200, "epoch": 1}),
+        errors.OutcomeUnknown("leadership was lost"),
+    ]
+    return cases + [
+        Case(
+            f"reply-error-{refusal.code}",
+            f"the error {refusal.code}",
+            Reply(PROTOCOL, 7, 0, 0, refusal.to_reply(), NO_RESULT),
+            Reply,
+        )
+        for refusal in refusals
+    ]
+
+
+def watch() -> list[Case]:
+    """Headers and payloads of the watch socket."""
+    two = [
+        updates.MetadataUpdate(3, "CREATE", STREAM),
+        updates.MetadataUpdate(4, "CREATE", CACHE),
+    ]
+    header = WatchHeader(PROTOCOL, CLUSTER, 1, 3, 4, LEADER, 1_760_000_000_003_000, digest_of(*ALL))
+    mark = msgspec.structs.replace(header, first=5)
+    payloads, kinds = list[updates.MetadataUpdate], resources.Resource
+    deleted = [updates.MetadataUpdate(5, "DELETE", CACHE)]
+    return [
+        Case("watch-header", "header of a message with the updates 3 and 4", header, WatchHeader),
+        Case("watch-payload", "payload of that message", two, payloads),
+        Case("watch-bookmark-header", "a bookmark at version 4: first is 5", mark, WatchHeader),
+        Case("watch-bookmark-payload", "payload of every bookmark", [], payloads),
+        Case("watch-payload-delete", "a DELETE carries the object as it was", deleted, payloads),
+        *(
+            Case(f"resource-{one.key[-1]}", "one object, as digests cover it", one, kinds)
+            for one in ALL
+        ),
+    ]  # fmt: skip
+
+
+def log_and_peers() -> list[Case]:
+    """What is written to the log, and what peers say."""
+    proposal = Proposal(
+        PROPOSAL_FORMAT,
+        Stamp(1_760_000_000_002, "req-1", "alice", "10.0.0.7:5123", "key-1"),
+        commands.CreateStream(tenant_id="acme", namespace="prod", stream="orders"),
+    )
+    ids = (NodeId(LEADER), NodeId(FOLLOWER), Term(3))
+    entry = raft.Entry(Index(9), Term(3), raft.EntryKind.COMMAND, b"\x01\x02")
+    meta = raft.SnapshotMeta(Index(8), Term(2), raft.Membership((ids[0], ids[1])), 4096, "ab" * 32)
+    messages: list[raft.AnyPeerMessage] = [
+        raft.PreVote(*ids, Index(9), Term(3)),
+        raft.PreVoteReply(*ids, True),
+        raft.RequestVote(*ids, Index(9), Term(3)),
+        raft.VoteReply(*ids, False),
+        raft.AppendEntries(*ids, Index(8), Term(2), Index(8), (entry,)),
+        raft.AppendReply(*ids, True, Index(9)),
+        raft.Heartbeat(*ids, Index(9), 4),
+        raft.HeartbeatReply(*ids, 4),
+        raft.InstallSnapshot(*ids, meta, 0, b"\x00\xff"),
+        raft.SnapshotReply(*ids, Index(8), 2, False),
+        raft.ReadIndexRequest(*ids, 5),
+        raft.ReadIndexReply(*ids, 5, Index(9)),
+    ]
+    return [
+        Case("proposal", "the content of one log entry", proposal, Proposal),
+        *(
+            Case(
+                f"peer-{type(message).__name__}",
+                f"a {type(message).__name__} from node 1111... to node 2222... in term 3",
+                raft.PeerFrame(PROTOCOL, CLUSTER, message),
+                raft.PeerFrame,
+            )
+            for message in messages
+        ),
+    ]
+
+
+FILES = {
+    "requests": requests,
+    "replies": replies,
+    "watch": watch,
+    "log_and_peers": log_and_peers,
+}

@@ -1,0 +1,52 @@
+"""Run the simulator by hand: one seed with its trace, a range of seeds, or as long as wanted."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.simulator.runner import Results, run_seed, run_seeds
+
+ENDLESS = 1 << 40
+
+
+def main() -> int:
+    """Run what the command line asks for; 1 if a seed fails."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--seed", type=int, help="run one seed")
+    what.add_argument("--seeds", metavar="A..B", type=_range, help="run the seeds A to B - 1")
+    what.add_argument("--seconds", type=float, help="run new seeds for as long as this")
+    parser.add_argument("--trace", action="store_true", help="with --seed: print what happens")
+    parser.add_argument("--nodes", type=int, default=5, help="of the cluster (default: 5)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    arguments = parser.parse_args()
+    if arguments.seed is not None:
+        write = (lambda line: print(line)) if arguments.trace else None
+        return _report(run_seed(arguments.seed, arguments.nodes, write))
+    if arguments.seeds is not None:
+        return _report(run_seeds(arguments.seeds, arguments.nodes, arguments.jobs))
+    first = int(time.time()) * 1000
+    print(f"seeds from {first} on, for {arguments.seconds:g} s", flush=True)
+    seeds = range(first, first + ENDLESS)
+    return _report(run_seeds(seeds, arguments.nodes, arguments.jobs, arguments.seconds))
+
+
+def _range(text: str) -> range:
+    first, _, end = text.partition("..")
+    return range(int(first), int(end))
+
+
+def _report(results: Results) -> int:
+    for failure in results.failures:
+        print(failure.report())
+    if results.failures:
+        return 1
+    print(results.coverage.table())
+    print(f"{results.seeds} seeds passed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""What only a real disk shows: kills, flipped bytes, torn files, locks, and whose directory it is."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from felix.proto.ids import Index, Term
+from felix.proto.raft import Entry, EntryKind, Membership, SnapshotMeta
+from felix.storage.data_dir import IDENTITY, JOURNAL, DataDir
+from felix.storage.errors import Damaged, ForeignDirectory, Locked, StorageError
+from felix.storage.journal import SqliteJournal
+from felix.storage.ports import Identity
+from felix.storage.snapshots import SnapshotFiles
+from tests.storage import journal_writer
+
+pytestmark = pytest.mark.slow
+
+KILLS = 10
+MINE = Identity("c" * 32, "a" * 32, "alice")
+HOLD_THE_LOCK = """
+import sys; from pathlib import Path
+from felix.storage.data_dir import DataDir; from felix.storage.ports import Identity
+held = DataDir.open(Path(sys.argv[1]), Identity("c" * 32, "a" * 32, "alice"), may_create=True)
+print("held", flush=True); sys.stdin.read(); held.close()
+"""
+
+
+@contextmanager
+def process(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
+        [sys.executable, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def open_mine(path: Path, *, may_create: bool = True) -> DataDir:
+    return DataDir.open(path, MINE, may_create=may_create)
+
+
+def write_snapshot(files: SnapshotFiles) -> SnapshotMeta:
+    writer = files.begin(Index(5), Term(1))
+    for chunk in (b"one" * 100, b"two" * 100):
+        writer.write(chunk)
+    return writer.finish(Membership(()))
+
+
+def only_file(folder: Path) -> Path:
+    (path,) = folder.iterdir()
+    return path
+
+
+def test_nothing_acknowledged_is_missing_after_a_kill(tmp_path: Path) -> None:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    path = tmp_path / "journal.db"
+    acknowledged = 0
+    for _ in range(KILLS):
+        with process(journal_writer.__file__, path) as writer:
+            assert writer.stdout is not None
+            for _ in range(chance.randint(1, 150)):
+                acknowledged = int(writer.stdout.readline())
+            writer.kill()
+            for line in writer.stdout.read().splitlines(keepends=True):
+                if line.endswith(b"\n"):
+                    acknowledged = int(line)
+        journal = SqliteJournal(path)
+        found = journal.recover().entries
+        journal.close()
+        assert len(found) >= acknowledged
+        assert len(found) % journal_writer.BATCH == 0, "an append is whole or absent"
+        assert all(
+            (entry.index, entry.data) == (index, journal_writer.data_of(index))
+            for index, entry in enumerate(found, 1)
+        )
+
+
+def test_a_flipped_byte_in_an_entry_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    data = bytes(range(1, 200))
+    journal = SqliteJournal(path)
+    journal.recover()
+    journal.append(None, [Entry(Index(1), Term(1), EntryKind.COMMAND, data)])
+    journal.close()
+    whole = path.read_bytes()
+    start = whole.index(data)
+    for offset in range(start, start + len(data)):
+        damaged = bytearray(whole)
+        damaged[offset] ^= 1
+        path.write_bytes(damaged)
+        journal = SqliteJournal(path)
+        with pytest.raises(Damaged, match="entry 1 "):
+            journal.recover()
+        journal.close()
+
+
+def test_a_hole_in_the_log_is_noticed(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.db")
+    journal.recover()
+    for index in (1, 3):
+        journal.append(None, [Entry(Index(index), Term(1), EntryKind.NOOP, b"")])
+    with pytest.raises(Damaged, match="entry 2 is missing"):
+        journal.recover()
+    journal.close()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    path.write_bytes(b"not a database at all, but long enough to look at" * 100)
+    with pytest.raises(Damaged):
+        SqliteJournal(path)
+
+
+@pytest.mark.parametrize("lost_bytes", [1, 300, 500])
+def test_a_torn_snapshot_is_refused_before_its_first_chunk(tmp_path: Path, lost_bytes: int) -> None:
+    files = SnapshotFiles(tmp_path)
+    meta = write_snapshot(files)
+    path = only_file(tmp_path)
+    path.write_bytes(path.read_bytes()[:-lost_bytes])
+    with pytest.raises(Damaged):
+        next(iter(files.chunks(meta)))
+
+
+def test_every_flipped_byte_of_a_snapshot_is_noticed(tmp_path: Path) -> None:
+    files = SnapshotFiles(tmp_path)
+    meta = write_snapshot(files)
+    path = only_file(tmp_path)
+    whole = path.read_bytes()
+    for offset in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[offset] ^= 0x80
+        path.write_bytes(damaged)
+        with pytest.raises(Damaged):
+            next(iter(files.chunks(meta)))
+
+
+def test_a_snapshot_half_written_by_a_crash_is_pruned(tmp_path: Path) -> None:
+    (tmp_path / f"{3:020d}-{1:020d}-.snapshot.writing").write_bytes(b"half")
+    files = SnapshotFiles(tmp_path)
+    meta = write_snapshot(files)
+    files.prune([meta])
+    assert only_file(tmp_path).suffix == ".snapshot"
+
+
+def test_a_directory_in_use_is_refused_and_says_by_whom(tmp_path: Path) -> None:
+    with process("-c", HOLD_THE_LOCK, tmp_path) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(Locked, match=f"{tmp_path}.*process {holder.pid}"):
+            open_mine(tmp_path)
+        holder.kill()
+        holder.wait()
+        open_mine(tmp_path).close()
+
+
+def test_only_the_opening_that_creates_a_directory_is_fresh(tmp_path: Path) -> None:
+    first = open_mine(tmp_path / "new")
+    first.close()
+    second = open_mine(tmp_path / "new", may_create=False)
+    second.close()
+    assert (first.fresh, second.fresh) == (True, False)
+    assert (first.identity, second.identity) == (MINE, MINE)
+
+
+def test_an_empty_directory_is_refused_unless_a_cluster_is_being_formed(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="does not vote"):
+        open_mine(tmp_path, may_create=False)
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [Identity("d" * 32, "a" * 32, "alice"), Identity("c" * 32, "b" * 32, "bob")],
+    ids=["another cluster", "another node"],
+)
+def test_a_directory_of_somebody_else_is_refused_with_both_ids(
+    tmp_path: Path, stranger: Identity
+) -> None:
+    open_mine(tmp_path).close()
+    with pytest.raises(ForeignDirectory) as refusal:
+        DataDir.open(tmp_path, stranger, may_create=True)
+    differing = "cluster_id" if stranger.cluster_id != MINE.cluster_id else "node_id"
+    assert getattr(MINE, differing) in str(refusal.value)
+    assert getattr(stranger, differing) in str(refusal.value)
+
+
+@pytest.mark.parametrize("emptied", [True, False], ids=["emptied", "deleted"])
+def test_a_node_that_lost_its_journal_does_not_start_as_new(tmp_path: Path, emptied: bool) -> None:
+    open_mine(tmp_path).close()
+    journal = tmp_path / JOURNAL
+    journal.write_bytes(b"") if emptied else journal.unlink()
+    with pytest.raises(Damaged, match="missing or empty"):
+        open_mine(tmp_path)
+
+
+def test_a_journal_without_an_identity_is_refused(tmp_path: Path) -> None:
+    open_mine(tmp_path).close()
+    (tmp_path / IDENTITY).unlink()
+    with pytest.raises(Damaged, match="whose it is"):
+        open_mine(tmp_path)
+
+
+def test_a_refused_directory_is_not_left_locked(tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        open_mine(tmp_path, may_create=False)
+    open_mine(tmp_path).close()
