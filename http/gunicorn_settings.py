@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import struct
 import threading
 from typing import TYPE_CHECKING
 
@@ -19,11 +17,12 @@ from felix.http.settings import HttpSettings
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
-    from gunicorn.workers.gthread import ThreadWorker
+
+    from felix.http.gunicorn_worker import PatientWorker
 
 _settings = msgspec.json.decode(os.environ[SETTINGS_VARIABLE], type=HttpSettings)
 
-worker_class = "gthread"
+worker_class = "felix.http.gunicorn_worker.PatientWorker"
 workers = _settings.workers
 threads = _settings.threads
 preload_app = False  # sockets and threads of the app do not survive the fork
@@ -50,21 +49,12 @@ def on_starting(_arbiter: Arbiter) -> None:
     ).start()
 
 
-def when_ready(arbiter: Arbiter) -> None:
-    """Cut off clients that fall silent within a request.
-
-    gthread sets its connections to blocking, without a timeout of its own. Connections inherit
-    these options from the listening socket.
-    """
-    seconds = int(_settings.socket_timeout_s)
-    microseconds = int(_settings.socket_timeout_s % 1 * 1_000_000)
-    timeout = struct.pack("@ll", seconds, microseconds)
-    for listener in arbiter.LISTENERS:
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+def post_fork(_arbiter: Arbiter, worker: PatientWorker) -> None:
+    """Tell a new worker what gunicorn has no setting for."""
+    worker.socket_timeout_s = _settings.socket_timeout_s
 
 
-def worker_exit(_arbiter: Arbiter, worker: ThreadWorker) -> None:
+def worker_exit(_arbiter: Arbiter, worker: PatientWorker) -> None:
     """Let the app of a worker close what it has opened."""
     if worker.wsgi is not None:
         worker.wsgi.close()

@@ -84,8 +84,8 @@ class Cluster:
         self._desk = desk
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Read; needs no quorum."""
-        status = self._desk.ask(req, resp, GetCluster(), ClusterStatus, consistency="stale")
+        """Read. The leader answers where there is one, for it knows most; else this node."""
+        status = self._desk.ask(req, resp, GetCluster(), ClusterStatus)
         answer(resp, cluster_view(status))
 
     on_head = on_get

@@ -362,7 +362,7 @@ class RaftCore:
         self._heartbeat_elapsed += 1
         if self._heartbeat_elapsed >= self.config.heartbeat_ticks:
             self._heartbeat_elapsed = 0
-            self._messages += leader.heartbeats(self.commit)
+            self._messages += leader.beat(self.commit)
 
     def _draw_timeout(self) -> None:
         self._timeout = self._random.randint(

@@ -52,6 +52,20 @@ class Leader:
                 messages += self._entries(follower, progress, commit)
         return messages
 
+    def beat(self, commit: Index) -> list[AnyPeerMessage]:
+        """Send again what seems to be lost, and tell every follower that this node leads.
+
+        Only here, once in a heartbeat interval, is anything sent again: a follower that answers
+        but has not moved since the last beat did not get what it was sent. Were late answers
+        enough, they could breed more answers than they are themselves.
+        """
+        for progress in self.followers.values():
+            behind = progress.match < self._log.last_index
+            if behind and progress.answered and progress.is_stalled():
+                progress.send_again()
+            progress.answered = False
+        return self.heartbeats(commit)
+
     def heartbeats(self, commit: Index) -> list[AnyPeerMessage]:
         """Tell every follower that this node leads, and ask for an answer."""
         return [self._heartbeat(to, commit, self.reads.round) for to in self.followers]
@@ -72,13 +86,10 @@ class Leader:
         progress.rejected(message.rejected_prev, Index(index + 1))
 
     def heartbeat_reply(self, message: HeartbeatReply) -> None:
-        """Take note that a follower lives; send again what seems to be lost."""
+        """Take note that a follower lives."""
         progress = self._heard_from(message.sender)
-        if progress is None:
-            return
-        progress.round_acked = max(progress.round_acked, message.round)
-        if progress.match < self._log.last_index and progress.is_stalled():
-            progress.send_again()
+        if progress is not None:
+            progress.round_acked = max(progress.round_acked, message.round)
 
     def snapshot_reply(self, message: SnapshotReply) -> None:
         """Go on with the next chunk, or with the log once the snapshot is in place."""
@@ -90,10 +101,8 @@ class Leader:
         if message.installed:
             progress.acknowledged(message.index)
             progress.replicate()
-        elif message.offset > progress.offset_acked:
-            progress.offset_acked = message.offset
-        else:  # the follower wants this piece again, or all of it
-            progress.offset_acked = progress.offset_next = message.offset
+        else:
+            progress.wants(message.offset)
 
     def commit_index(self, commit: Index) -> Index:
         """Find what is committed by now.
@@ -137,7 +146,7 @@ class Leader:
     def _heard_from(self, sender: NodeId) -> Progress | None:
         progress = self.followers.get(sender)
         if progress is not None:
-            progress.active = True
+            progress.active = progress.answered = True
         return progress
 
     def _heartbeat(self, to: NodeId, commit: Index, round_: int) -> Heartbeat:

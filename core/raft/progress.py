@@ -36,6 +36,8 @@ class Progress:
         """Heard from since the last check of the quorum."""
         self.active_before = True
         """Heard from between the last two checks."""
+        self.answered = False
+        """Heard from since the last beat."""
         self.round_acked = 0
         """The highest heartbeat round answered."""
         self.probe_sent = False
@@ -43,6 +45,7 @@ class Progress:
         self.snapshot: SnapshotMeta | None = None
         self.offset_acked = 0
         self.offset_next = 0
+        self._offset_wanted = 0
         self._in_flight: deque[tuple[Index, int]] = deque()
         self._in_flight_bytes = 0
         self._stalled_at: tuple[Index, int] | None = None
@@ -100,6 +103,16 @@ class Progress:
         self._reset(Mode.SNAPSHOT)
         self.snapshot = snapshot
 
+    def wants(self, offset: int) -> None:
+        """Note the byte of the snapshot that the follower wants next.
+
+        It may be one that was sent: a piece was lost, or the follower has started anew.
+        """
+        self._offset_wanted = offset
+        if offset > self.offset_acked:
+            self.offset_acked = offset
+            self.offset_next = max(self.offset_next, offset)
+
     def is_stalled(self) -> bool:
         """Say whether nothing has moved since the last call: what was sent is probably lost."""
         now = (self.match, self.offset_acked)
@@ -110,7 +123,7 @@ class Progress:
     def send_again(self) -> None:
         """Take back what was sent and not answered."""
         if self.mode is Mode.SNAPSHOT:
-            self.offset_next = self.offset_acked
+            self.offset_acked = self.offset_next = self._offset_wanted
         else:
             self._reset(Mode.PROBE)
             self.next = Index(self.match + 1)
@@ -119,7 +132,7 @@ class Progress:
         self.mode = mode
         self.probe_sent = False
         self.snapshot = None
-        self.offset_acked = self.offset_next = 0
+        self.offset_acked = self.offset_next = self._offset_wanted = 0
         self._in_flight.clear()
         self._in_flight_bytes = 0
         self._stalled_at = None
