@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint bench lock clean
+.PHONY: run test lint simulate bench lock clean
+SECONDS ?= 60
 
 run: $(STAMP)
 	$(BIN)/felix-controlplane dev --nodes 3 --brokers 3 --data-dir run/data
@@ -16,6 +17,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+simulate: $(STAMP)
+	$(BIN)/python -m tests.simulator --seconds $(SECONDS) --jobs 2
 
 bench: $(STAMP)
 	$(BIN)/python -m bench all $(ARGS)
