@@ -42,6 +42,12 @@ class Restart(msgspec.Struct, frozen=True):
     digest: str
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """Whether this node knows a live leader: without one it cannot say what is current."""
+
+    knows_leader: bool
+
+
 # --- SnapshotWriter -----------------------------------------------------------------------------
 
 

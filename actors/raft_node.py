@@ -181,6 +181,7 @@ class RaftNode(SocketActor):
     def leadership_changed(self, leadership: Leadership) -> None:
         """See `StateMachine`."""
         self._service.leadership_changed(leadership)
+        self._replica.tell_standing(knows_leader=leadership.leader_id is not None)
 
     def take_snapshot(self) -> None:
         """See `StateMachine`."""

@@ -12,6 +12,7 @@ from felix.actors.messages import (
     SnapshotChunkWritten,
     SnapshotEnd,
     SnapshotLoad,
+    Standing,
 )
 from felix.core.catalog.catalog import Applied, Catalog
 from felix.core.catalog.dump import Dump
@@ -41,6 +42,7 @@ class Replica:
         self._fanout = fanout
         self._snapshots = snapshots
         self._me = me
+        self._knows_leader = False
         self._dump: Dump | None = None
         self._loading: SnapshotMeta | None = None
         self._held: list[tuple[Sequence[Entry], dict[Index, int]]] = []
@@ -52,6 +54,12 @@ class Replica:
         self._fanout = fanout
         self._snapshots = snapshots
         self.tell_position()
+        self.tell_standing(knows_leader=self._knows_leader)
+
+    def tell_standing(self, *, knows_leader: bool) -> None:
+        """Tell the watch socket whether this node knows what is current."""
+        self._knows_leader = knows_leader
+        self._fanout.tell(Standing(knows_leader))
 
     def apply(
         self,

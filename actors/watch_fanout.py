@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from felix.actors.messages import GetStatistics, Publish, Restart
+from felix.actors.messages import GetStatistics, Publish, Restart, Standing
 from felix.proto import codec
 from felix.proto.ids import Version
 from felix.proto.rpc import PROTOCOL
@@ -53,6 +53,7 @@ class WatchFanout(SocketActor):
         self._cluster_id = cluster_id
         self._node_id = node_id
         self._position: Restart | None = None
+        self._knows_leader = False
         self._bookmark_told = False
         self._updates = self._frames = self._bookmarks = 0
 
@@ -85,6 +86,12 @@ class WatchFanout(SocketActor):
         self._position = message
         self._bookmark_soon()
 
+    @handles(Standing)
+    def _standing(self, message: Standing) -> None:
+        self._knows_leader = message.knows_leader
+        if message.knows_leader:
+            self._bookmark_soon()
+
     @handles(_BookmarkDue)
     def _bookmark_due(self, message: _BookmarkDue) -> None:
         self._bookmark()
@@ -106,7 +113,8 @@ class WatchFanout(SocketActor):
 
     def _bookmark(self) -> None:
         at = self._position
-        if at is not None:
+        # A node that hears no leader does not know what is current: its silence says so.
+        if at is not None and self._knows_leader:
             self._send(at.epoch, (), at.version + 1, at.version, at.digest)
             self._bookmarks += 1
 

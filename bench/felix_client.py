@@ -95,9 +95,9 @@ def ask_once(rpc: str, message: AnyRequest, timeout_s: float = REPLY_TIMEOUT_S) 
 
 def result_of(reply: Reply, decoder: Decoder[T]) -> T:
     """Decode the result. Raises: RefusedError, when the reply is an error."""
-    if reply.error is not None or reply.result is None:
+    if reply.error is not None:
         raise RefusedError(f"felix answers with an error: {reply.error}")
-    return decoder.decode(bytes(reply.result))
+    return decoder.decode(memoryview(reply.result))
 
 
 class FelixPipe:
@@ -241,4 +241,4 @@ def fetch_snapshot(rpc: str) -> int:
 
 
 def _decoded(chunk: SnapshotChunk) -> int:
-    return len([_objects.decode(bytes(raw)) for raw in chunk.objects])
+    return len([_objects.decode(memoryview(raw)) for raw in chunk.objects])

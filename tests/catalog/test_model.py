@@ -15,8 +15,8 @@ from felix.proto.commands import (
     CreateNamespace,
     CreateStream,
     CreateTenant,
-    Deleted,
     DeleteCache,
+    Deleted,
     DeleteNamespace,
     DeleteStream,
     DeleteTenant,
@@ -102,9 +102,9 @@ beginning: list[Line] = [
     (CreateNamespace(tenant_id="acme", namespace="prod"), None),
 ]
 logs = st.lists(
-    st.tuples(commands, st.sampled_from([None, None, None, "k1", "k2"])), max_size=40
+    st.tuples(commands, st.sampled_from([None, None, None, "k1", "k2"])), max_size=120
 ).map(lambda lines: beginning + lines)
-cuts = st.integers(0, 40)
+cuts = st.integers(0, 100)
 many = settings(max_examples=150, deadline=None, print_blob=True)
 
 resources = Decoder[Resource](Resource)

@@ -8,7 +8,7 @@ import structlog
 from falcon.testing import Result, TestClient
 
 from felix.core.catalog.catalog import CatalogLimits
-from felix.http.app import create_app
+from felix.http.app import App, create_app
 from felix.http.settings import HttpSettings
 from felix.proto.control_plane import ControlPlane
 from tests.support.local_control_plane import LocalControlPlane
@@ -33,29 +33,42 @@ CACHES: Final = "/v1/tenants/acme/namespaces/billing/caches"
 FEEDS: Final = ("tenants", "namespaces", "streams", "caches")
 
 
-class Client(TestClient):
+class Client:
     """A test client that speaks of JSON."""
+
+    def __init__(self, app: App) -> None:
+        self._client = TestClient(app)
+        self.request = self._client.simulate_request
 
     def get(self, path: str, **query: str | int) -> Result:
         """GET with a query."""
-        return self.simulate_get(path, params={name: str(value) for name, value in query.items()})
+        params = {name: str(value) for name, value in query.items()}
+        return self.request("GET", path, params=params)
 
     def post(self, path: str, body: object, headers: dict[str, str] | None = None) -> Result:
         """POST a JSON body."""
-        return self.simulate_post(path, json=body, headers=headers)
+        return self.request("POST", path, json=body, headers=headers)
 
     def patch(self, path: str, body: object, headers: dict[str, str] | None = None) -> Result:
         """PATCH with a JSON body."""
-        return self.simulate_patch(path, json=body, headers=headers)
+        return self.request("PATCH", path, json=body, headers=headers)
 
-    def delete(self, path: str, headers: dict[str, str] | None = None) -> Result:
+    def delete(
+        self, path: str, headers: dict[str, str] | None = None, **query: str | int
+    ) -> Result:
         """DELETE."""
-        return self.simulate_delete(path, headers=headers)
+        params = {name: str(value) for name, value in query.items()}
+        return self.request("DELETE", path, params=params, headers=headers)
 
-    def digest(self) -> str:
-        """Digest of all metadata: the same before and after means that nothing changed."""
+    def metadata(self) -> str:
+        """Version and digest: the same before and after means that no object has changed."""
         status = self.get("/v1/cluster").json
-        return f"{status['version']}/{status['digest']}/{status['applied_index']}"
+        return f"{status['version']}/{status['digest']}"
+
+    def log(self) -> int:
+        """The last command applied: the same before and after means that none was proposed."""
+        applied_index: int = self.get("/v1/cluster").json["applied_index"]
+        return applied_index
 
 
 def client_of(control_plane: ControlPlane, **settings: Any) -> Client:

@@ -89,13 +89,15 @@ def test_an_object_names_its_version_and_takes_it_back_as_a_precondition() -> No
 def test_the_precondition_may_stand_in_the_query_too() -> None:
     client = filled_client()
     path = f"{NAMESPACES}/billing"
-    stale = client.simulate_delete(path, params={"expected_version": "1"})
+    stale = client.delete(path, expected_version=1)
     assert refused(stale) == (412, "precondition_failed")
-    both = client.simulate_delete(
-        path, params={"expected_version": "2"}, headers={"If-Match": '"3"'}
+    both = client.request(
+        "DELETE", path, params={"expected_version": "2"}, headers={"If-Match": '"3"'}
     )
     assert refused(both) == (400, "validation_error")
-    fine = client.simulate_delete(path, params={"expected_version": "2"}, headers={"If-Match": "*"})
+    fine = client.request(
+        "DELETE", path, params={"expected_version": "2"}, headers={"If-Match": "*"}
+    )
     assert fine.status_code == 204
 
 

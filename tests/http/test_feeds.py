@@ -162,7 +162,11 @@ def test_c1_a_truncated_page_continues_after_its_last_item() -> None:
 
 
 def while_writing(write: Callable[[int], None], count: int) -> threading.Thread:
-    thread = threading.Thread(target=lambda: [write(number) for number in range(count)])
+    def run() -> None:
+        for number in range(count):
+            write(number)
+
+    thread = threading.Thread(target=run)
     thread.start()
     return thread
 

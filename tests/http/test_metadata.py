@@ -84,8 +84,9 @@ def test_the_latest_snapshot_is_taken_anew_when_it_is_compacted_meanwhile() -> N
 
 
 def test_watching_from_zero_tells_everything() -> None:
-    for query in ({}, {"from_version": 0}):
-        batch = filled_client().get(WATCH, **query).json
+    client = filled_client()
+    for answer in (client.get(WATCH), client.get(WATCH, from_version=0)):
+        batch = answer.json
         assert (batch["first"], batch["last"], batch["current"], batch["epoch"]) == (1, 4, 4, 1)
         assert [update["version"] for update in batch["updates"]] == [1, 2, 3, 4]
         assert [update["kind"] for update in batch["updates"]] == [
@@ -136,7 +137,7 @@ def test_watching_from_before_history_is_refused_so_that_a_snapshot_is_taken() -
 class Waiting:
     """A long poll in a thread of its own."""
 
-    def __init__(self, client: Client, **query: int) -> None:
+    def __init__(self, client: Client, **query: str | int) -> None:
         self.answers: list[dict[str, object]] = []
         self.thread = threading.Thread(
             target=lambda: self.answers.append(client.get(WATCH, **query).json)

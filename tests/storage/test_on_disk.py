@@ -1,4 +1,4 @@
-"""What only a real disk shows: kills, flipped bytes, torn files, locks, and whose directory it is."""
+"""What only a real disk shows: kills, flipped bytes, torn files, locks, foreign directories."""
 
 from __future__ import annotations
 
@@ -213,3 +213,14 @@ def test_a_refused_directory_is_not_left_locked(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         open_mine(tmp_path, may_create=False)
     open_mine(tmp_path).close()
+
+
+def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    # A kill loses nothing that the kernel has; only a power cut would show this.
+    journal = SqliteJournal(tmp_path / "journal.db")
+    settings = [
+        journal._db.execute(f"pragma {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "locking_mode")
+    ]
+    journal.close()
+    assert settings == ["wal", 2, "exclusive"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -53,34 +54,40 @@ class CatalogModel:
         return digest.hex()
 
     def _apply_new(self, command: AnyCommand, time_ms: int) -> Resource | str | int:
-        name = type(command).__name__
-        kind = name[6:]
+        verb, kind = type(command).__name__[:6], type(command).__name__[6:]
         members = msgspec.structs.asdict(command)
         key = tuple(members.pop(member) for member in NAMES if member in members)
         expected = members.pop("expected_version", None)
-        for depth, parent in enumerate(PARENTS[kind]):
-            if (parent, key[: depth + 1]) not in self.state:
-                return "not_found"
         before = self.state.get((kind, key))
-        if name.startswith("Create"):
-            if before is not None:
-                return "already_exists" if kind in {"Tenant", "Namespace"} else "conflict"
-            return self._create(kind, key, members, time_ms)
+        refusal = self._refusal(verb, kind, key, expected)
+        if refusal:
+            return refusal
         if before is None:
-            return "not_found"
-        if expected is not None and expected != before.version:
-            return "precondition_failed"
-        if name.startswith("Delete"):
+            return self._create(kind, key, members, time_ms)
+        if verb == "Delete":
             return self._delete_with_children(kind, key)
         given = {member: value for member, value in members.items() if value is not None}
         return self._update(before, command, given, time_ms)
 
-    def _create(self, kind: str, key: Key, members: dict[str, object], time_ms: int) -> Resource:
+    def _refusal(self, verb: str, kind: str, key: Key, expected: int | None) -> str:
+        parents = [(parent, key[: depth + 1]) for depth, parent in enumerate(PARENTS[kind])]
+        before = self.state.get((kind, key))
+        if not all(parent in self.state for parent in parents):
+            return "not_found"
+        if verb == "Create":
+            exists = "already_exists" if kind in {"Tenant", "Namespace"} else "conflict"
+            return exists if before is not None else ""
+        if before is None:
+            return "not_found"
+        return "precondition_failed" if expected not in {None, before.version} else ""
+
+    def _create(self, kind: str, key: Key, members: dict[str, Any], time_ms: int) -> Resource:
         version = len(self.states)
-        type_ = RESOURCE_TYPES[kind]  # type: ignore[index]  # one of the four
-        names = dict(zip((n for n in NAMES if n in type_.__struct_fields__), key, strict=True))
+        make: Callable[..., Resource] = RESOURCE_TYPES[kind]  # type: ignore[index]  # it is one
+        own_name = {"Stream": "stream", "Cache": "cache"}.get(kind, "")
+        names = dict(zip(("tenant_id", "namespace", own_name), key, strict=False))
         stream_id = {"stream_id": f"st-1-{version:x}"} if kind == "Stream" else {}
-        row = type_(
+        row = make(
             **names,
             **members,
             **stream_id,
@@ -88,12 +95,12 @@ class CatalogModel:
             created_version=version,
             created_at_ms=time_ms,
             updated_at_ms=time_ms,
-        )  # type: ignore[arg-type]  # members of that very type
+        )
         self._put((kind, key), row)
         return row
 
     def _update(
-        self, before: Resource, command: AnyCommand, given: dict[str, object], time_ms: int
+        self, before: Resource, command: AnyCommand, given: dict[str, Any], time_ms: int
     ) -> Resource:
         place = (type(before).__name__, before.key)
         if isinstance(before, Stream):

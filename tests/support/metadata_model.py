@@ -25,6 +25,7 @@ class MetadataModel:
         self.cluster_id = cluster_id
         self.epoch = epoch
         self.base = version
+        self.batch_updates = BATCH_UPDATES
         self.compacted_to = version
         """Updates up to this version are forgotten."""
         self.updates: list[RawUpdate] = []
@@ -100,7 +101,7 @@ class MetadataModel:
             raise self._compacted(version)
         if since > version:
             raise FutureVersion("not yet", details={"current": version, "epoch": self.epoch})
-        last = min(version, since + (query.limit or BATCH_UPDATES))
+        last = min(version, since + (query.limit or self.batch_updates))
         return UpdateBatch(
             self.cluster_id,
             self.epoch,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from felix.proto.resources import Tenant
 from felix.proto.updates import MetadataUpdate
 from felix.transport.client import BrokerClient, UnknownStream
 from felix.transport.client_cache import ClientCache
@@ -182,3 +184,34 @@ def test_a_callback_that_raises_stops_the_client_loudly() -> None:
             model.put_stream("x")
             node.publish(model.frame(11, 11))
             eventually(lambda: len(failures) == 1)
+
+
+def test_a_broker_that_stalls_finds_its_gap_and_recovers_while_others_go_on() -> None:
+    model = a_model()
+    model.batch_updates = 500
+    gate = threading.Event()
+    heard: list[int] = []
+
+    def stall(update: MetadataUpdate, _info: UpdateInfo) -> None:
+        gate.wait(60)
+        heard.append(update.version)
+
+    with (
+        node_of(model) as node,
+        BrokerClient([node.endpoints]) as quick,
+        BrokerClient([node.endpoints], on_update=stall) as slow,
+    ):
+        assert quick.wait_current(10)
+        assert slow.wait_current(10)
+        # More than the queues on both sides and the kernel's buffers hold.
+        for number in range(4000):
+            model.put(Tenant(tenant_id=f"t{number % 4}", description="x" * 8000))
+            node.publish(model.frame(model.version, model.version))
+        node.publish(model.bookmark(model.version))
+        assert quick.wait_version(model.version, 30)
+        assert slow.version < model.version
+        gate.set()
+        eventually(lambda: slow.statistics().gaps_found > 0)
+        assert slow.wait_version(model.version, 30)
+        assert heard == list(range(11, model.version + 1))
+        assert slow.view.digest == model.digest(model.version)
