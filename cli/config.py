@@ -48,7 +48,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Who the cluster is."""
 
     name: str = "felix"
-    """Part of the cluster's identity."""
+    """With the members' names the cluster's identity: clusters that could meet need two."""
     bootstrap: Literal["new", "existing"] = "existing"
     """`new`: an empty data directory may form a new cluster. `existing`: it is refused."""
     members: tuple[MemberConfig, ...] = ()
@@ -124,9 +124,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cluster_id(self) -> str:
-        """The cluster's identity: the same on every member, without asking anyone."""
-        members = sorted(f"{one.name}={one.peers}" for one in self.cluster.members)
-        return uuid.uuid5(_NAMESPACE, "\n".join([self.cluster.name, *members])).hex
+        """The cluster's identity: the same on every member, without asking anyone.
+
+        Made of names alone: an address may change.
+        """
+        names = sorted(one.name for one in self.cluster.members)
+        return uuid.uuid5(_NAMESPACE, "\n".join([self.cluster.name, *names])).hex
 
     def node_id(self, name: str) -> NodeId:
         """A founding member's identity."""

@@ -73,8 +73,8 @@ class _Running(msgspec.Struct):
 def dev(nodes: int, brokers: int, data_dir: Path, base_port: int, ready_file: Path | None) -> None:
     """Run until SIGTERM or SIGINT. Raises: DevError."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
     configs = _configs(nodes, data_dir.absolute(), base_port)

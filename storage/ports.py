@@ -97,7 +97,7 @@ class SnapshotStore(Protocol):
     def receive(self, meta: SnapshotMeta, offset: int, data: bytes) -> int:
         """Put down a piece of a snapshot that a peer sends; return the next offset wanted.
 
-        A piece that does not start at the wanted offset is dropped. Offset 0 starts anew.
+        A piece that does not start at the wanted offset is dropped.
         """
         ...
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,29 @@ def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
     ]
     journal.close()
     assert settings == ["wal", 2, "exclusive"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "delete from meta where key = 'hard_state'",
+        "update meta set value = x'9205c0' where key = 'hard_state'",
+        "update log set kind = 77 where idx = 2",
+        "update log set data = 'text' where idx = 2",
+        "delete from log where idx = 1",
+    ],
+)
+def test_whatever_is_missing_or_changed_in_the_journal_is_noticed(
+    tmp_path: Path, damage: str
+) -> None:
+    journal = SqliteJournal(tmp_path / "journal.db")
+    journal.recover()
+    journal.append(
+        None, [Entry(Index(n), Term(1), EntryKind.COMMAND, b"data") for n in range(1, 4)]
+    )
+    journal.close()
+    with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as database:
+        database.execute(damage)
+    journal = SqliteJournal(tmp_path / "journal.db")
+    with closing(journal), pytest.raises(Damaged):
+        journal.recover()
