@@ -93,8 +93,18 @@ def test_a_refusal_is_an_answer_and_leaves_no_trace(command: AnyCommand, code: s
     assert small_world().refuse(command).code == code
 
 
-def test_a_missing_tenant_is_named_before_a_missing_namespace() -> None:
-    assert "tenant" in small_world().refuse(stream("s", "nowhere", "nobody")).message
+@pytest.mark.parametrize(
+    "command",
+    [
+        stream("s", "nowhere", "nobody"),
+        UpdateCache(tenant_id="nobody", namespace="nowhere", cache="c"),
+        UpdateNamespace(tenant_id="nobody", namespace="nowhere"),
+        DeleteNamespace(tenant_id="nobody", namespace="nowhere"),
+        DeleteStream(tenant_id="nobody", namespace="nowhere", stream="s"),
+    ],
+)
+def test_a_missing_tenant_is_named_before_what_is_missing_inside(command: AnyCommand) -> None:
+    assert small_world().refuse(command).message == "there is no tenant 'nobody'"
 
 
 def test_a_patch_changes_what_is_given_and_replaces_members_whole() -> None:

@@ -232,6 +232,19 @@ def test_forgotten_tombstones_are_the_oldest() -> None:
     assert told(changes(restarted(log), "streams")) == told(changes(log, "streams"))
 
 
+def test_a_key_deleted_again_and_again_has_one_tombstone() -> None:
+    log = world(CatalogLimits(feed_rows_max=0, tombstones_max=2))
+    log.make(stream("other"))
+    log.delete(gone("other"))
+    for _ in range(3):
+        log.make(stream("s"))
+        log.delete(gone("s"))
+    assert told(changes(log, "streams")) == [
+        (4, "deleted", "acme/prod/other"),
+        (10, "deleted", "acme/prod/s"),
+    ]
+
+
 def test_a_feed_may_keep_no_recent_changes_at_all() -> None:
     log = world(CatalogLimits(feed_rows_max=0))
     log.make(stream("a"))
