@@ -8,7 +8,7 @@ import msgspec
 import pykka
 
 from felix.core.catalog.catalog import Catalog
-from felix.proto.ids import Epoch, Index, Term, Version
+from felix.proto.ids import Epoch, Index, Term
 from felix.proto.raft import SnapshotMeta
 from felix.proto.updates import RawUpdate
 
@@ -32,20 +32,8 @@ class Publish(msgspec.Struct, frozen=True):
     updates: tuple[RawUpdate, ...]
     digest: str
     """After the last of them."""
-
-
-class Restart(msgspec.Struct, frozen=True):
-    """The catalog jumped: it was restored, or has just been read from disk."""
-
-    epoch: Epoch
-    version: Version
-    digest: str
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """Whether this node knows a live leader: without one it cannot say what is current."""
-
-    knows_leader: bool
+    time_us: int
+    """When they were committed, by this node's clock."""
 
 
 # --- SnapshotWriter -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import queue
 import sys
@@ -24,6 +25,7 @@ from felix.actors.replica import Replica
 from felix.actors.service import CatalogStatistics, Service
 from felix.actors.snapshot_writer import SnapshotStatistics, SnapshotWriterActor
 from felix.actors.watch_fanout import FanoutStatistics, WatchFanout
+from felix.actors.watch_position import WatchPosition
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.dump import restore
 from felix.core.raft.config import RaftConfig
@@ -40,6 +42,8 @@ from felix.transport.socket_actor import SocketActor
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread that computes may keep the interpreter from the others."""
+GC_ALLOCATIONS = 50_000
+"""How many containers are made before the collector looks at the young ones."""
 RESTARTS_MAX = 5
 RESTART_WINDOW_S = 60.0
 ASK_TIMEOUT_S = 2.0
@@ -94,6 +98,7 @@ class Node:
         self._data = data
         self._fatal = fatal or _end_process
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._watch_position = WatchPosition()
         self._failures: queue.SimpleQueue[tuple[str, BaseException]] = queue.SimpleQueue()
         self._restarts: list[float] = []
         self._stopping = False
@@ -111,6 +116,10 @@ class Node:
         self._snapshots = self._start_snapshots()
         self._raft = self._start_raft(recovered, catalog)
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
+        # What was loaded stays; records are not tracked. The collector finds little, so seldom.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_ALLOCATIONS)
 
     def drain(self) -> None:
         """Say that this node is about to stop: it is not ready any more."""
@@ -176,6 +185,7 @@ class Node:
                 lambda: Publisher(self._context, settings.listen_watch),
                 settings.cluster_id,
                 settings.node_id,
+                self._watch_position,
             )
         )
 
@@ -232,7 +242,14 @@ class Node:
             trail_entries=settings.trail_entries,
         )
         last_term = recovered.snapshot.term if recovered.snapshot else Term(0)
-        replica = Replica(catalog, last_term, self._fanout, self._snapshots, actor.actor_ref)
+        replica = Replica(
+            catalog,
+            last_term,
+            self._fanout,
+            self._snapshots,
+            actor.actor_ref,
+            self._watch_position,
+        )
         service = Service(
             settings.node_id, replica, consensus, rpc, forwarder, settings.in_flight_max
         )

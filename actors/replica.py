@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from felix.actors.messages import (
     ActorRef,
     Publish,
-    Restart,
     SnapshotBegin,
     SnapshotChunkWritten,
     SnapshotEnd,
     SnapshotLoad,
-    Standing,
 )
+from felix.actors.watch_position import Position, WatchPosition
 from felix.core.catalog.catalog import Applied, Catalog
 from felix.core.catalog.dump import Dump
 from felix.proto import codec
@@ -35,6 +35,7 @@ class Replica:
         fanout: ActorRef,
         snapshots: ActorRef,
         me: ActorRef,
+        shared: WatchPosition,
     ) -> None:
         """`last_term` is the term of the last applied entry; `me` gets the snapshots' messages."""
         self.catalog = catalog
@@ -42,6 +43,8 @@ class Replica:
         self._fanout = fanout
         self._snapshots = snapshots
         self._me = me
+        self._shared = shared
+        self._told = Version(0)
         self._knows_leader = False
         self._dump: Dump | None = None
         self._loading: SnapshotMeta | None = None
@@ -53,13 +56,13 @@ class Replica:
         """Go on with actors that were started anew."""
         self._fanout = fanout
         self._snapshots = snapshots
+        self._told = Version(0)
         self.tell_position()
-        self.tell_standing(knows_leader=self._knows_leader)
 
     def tell_standing(self, *, knows_leader: bool) -> None:
-        """Tell the watch socket whether this node knows what is current."""
+        """Say whether this node knows what is current."""
         self._knows_leader = knows_leader
-        self._fanout.tell(Standing(knows_leader))
+        self.tell_position()
 
     def apply(
         self,
@@ -87,13 +90,28 @@ class Replica:
                 finished(token, applied)
         self._last_term = entries[-1].term
         if updates:
-            self._fanout.tell(Publish(Epoch(catalog.epoch), tuple(updates), catalog.digest))
+            self._publish(tuple(updates))
         return bool(updates)
 
-    def tell_position(self) -> None:
-        """Tell the watch socket where the catalog stands."""
+    def _publish(self, updates: tuple[RawUpdate, ...]) -> None:
+        """Hand updates to the watch socket, unless nobody listens there."""
         catalog = self.catalog
-        self._fanout.tell(Restart(Epoch(catalog.epoch), Version(catalog.version), catalog.digest))
+        if self._shared.subscribers:
+            self._told = Version(catalog.version)
+            time_us = time.time_ns() // 1000
+            self._fanout.tell(Publish(Epoch(catalog.epoch), updates, catalog.digest, time_us))
+        self.tell_position()
+
+    def tell_position(self) -> None:
+        """Write down where the catalog stands, for bookmarks."""
+        catalog = self.catalog
+        self._shared.position = Position(
+            Epoch(catalog.epoch),
+            Version(catalog.version),
+            catalog.digest,
+            self._told,
+            self._knows_leader,
+        )
 
     # --- snapshots of the log -----------------------------------------------------------------
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from felix.actors.messages import GetStatistics, Publish, Restart, Standing
+from felix.actors.messages import GetStatistics, Publish
+from felix.actors.watch_position import WatchPosition
 from felix.proto import codec
-from felix.proto.ids import Version
 from felix.proto.rpc import PROTOCOL
 from felix.proto.updates import RawUpdate, WatchHeader
 from felix.transport.publisher import Publisher
@@ -32,7 +32,6 @@ class FanoutStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """WatchFanout's numbers at one moment."""
 
     subscribers: int
-    version: int
     updates_published: int
     frames_published: int
     bookmarks_published: int
@@ -47,13 +46,14 @@ class WatchFanout(SocketActor):
         open_publisher: Callable[[], Publisher],
         cluster_id: str,
         node_id: str,
+        shared: WatchPosition,
     ) -> None:
         super().__init__(failed)
+        self._shared = shared
         self._open_publisher = open_publisher
         self._cluster_id = cluster_id
         self._node_id = node_id
-        self._position: Restart | None = None
-        self._knows_leader = False
+        self._published = 0
         self._bookmark_told = False
         self._updates = self._frames = self._bookmarks = 0
 
@@ -74,22 +74,12 @@ class WatchFanout(SocketActor):
             part = updates[start : start + FRAME_UPDATES_MAX]
             # Only the last part brings the catalog to the version that the digest is of.
             digest = message.digest if start + len(part) == len(updates) else ""
-            self._send(message.epoch, part, part[0].version, part[-1].version, digest)
+            span = (part[0].version, part[-1].version)
+            self._send(message.epoch, part, *span, digest, message.time_us)
             self._frames += 1
         self._updates += len(updates)
-        self._position = Restart(message.epoch, Version(updates[-1].version), message.digest)
+        self._published = updates[-1].version
         if len(updates) > 1:
-            self._bookmark_soon()
-
-    @handles(Restart)
-    def _restart(self, message: Restart) -> None:
-        self._position = message
-        self._bookmark_soon()
-
-    @handles(Standing)
-    def _standing(self, message: Standing) -> None:
-        self._knows_leader = message.knows_leader
-        if message.knows_leader:
             self._bookmark_soon()
 
     @handles(_BookmarkDue)
@@ -103,7 +93,9 @@ class WatchFanout(SocketActor):
         self._bookmark()
 
     def _hear_subscription(self, frames: list[bytes]) -> None:
-        if self._publisher.take(frames):
+        is_new = self._publisher.take(frames)
+        self._shared.subscribers = self._publisher.subscribers
+        if is_new:
             self._bookmark_soon()
 
     def _bookmark_soon(self) -> None:
@@ -112,14 +104,24 @@ class WatchFanout(SocketActor):
             self.after(0.005, _BookmarkSoon())
 
     def _bookmark(self) -> None:
-        at = self._position
-        # A node that hears no leader does not know what is current: its silence says so.
-        if at is not None and self._knows_leader:
-            self._send(at.epoch, (), at.version + 1, at.version, at.digest)
-            self._bookmarks += 1
+        at = self._shared.position
+        if at is None or not at.is_current:
+            return  # a node that hears no leader does not know what is current: silence says so
+        if at.told > self._published:
+            self._bookmark_soon()  # after the updates that are on their way here
+            return
+        time_us = time.time_ns() // 1000
+        self._send(at.epoch, (), at.version + 1, at.version, at.digest, time_us)
+        self._bookmarks += 1
 
     def _send(
-        self, epoch: int, updates: tuple[RawUpdate, ...], first: int, last: int, digest: str
+        self,
+        epoch: int,
+        updates: tuple[RawUpdate, ...],
+        first: int,
+        last: int,
+        digest: str,
+        time_us: int,
     ) -> None:
         header = WatchHeader(
             PROTOCOL,
@@ -128,7 +130,7 @@ class WatchFanout(SocketActor):
             first,
             last,
             self._node_id,
-            time.time_ns() // 1000,
+            time_us,
             digest,
         )
         self._publisher.send(header, codec.encode(updates))
@@ -137,7 +139,6 @@ class WatchFanout(SocketActor):
     def _statistics(self, _: GetStatistics) -> FanoutStatistics:
         return FanoutStatistics(
             subscribers=self._publisher.subscribers,
-            version=self._position.version if self._position else 0,
             updates_published=self._updates,
             frames_published=self._frames,
             bookmarks_published=self._bookmarks,
