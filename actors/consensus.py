@@ -62,6 +62,10 @@ class StateMachine(Protocol):
         """Write down the state as it is: the log has grown long."""
         ...
 
+    def weight(self) -> int:
+        """Count the records that a snapshot would hold."""
+        ...
+
 
 class Member(msgspec.Struct, frozen=True):
     """What is known of a member besides its part in consensus."""
@@ -198,27 +202,47 @@ class Consensus:
         except NotLeader as error:
             self._state_machine.rejected([token for token, _ in batch], error)
             return
-        self._reject(self._proposals.add(first, self.core.term, [token for token, _ in batch]))
+        self._proposals.add(first, self.core.term, [token for token, _ in batch])
 
     def _carry_out(self, ready: Ready) -> None:
-        if ready.committed:
+        # New entries leave at once, so that the followers' disks work while this node applies.
+        # Without any, whoever waits for an answer comes first.
+        leads = self.core.is_leader
+        if ready.entries and leads:
+            self._send_all(ready)
             self._deliver(ready)
+            self._write(ready)
+        elif leads:
+            self._deliver(ready)
+            self._send_all(ready)
+            self._write(ready)
+        else:
+            self._send_all(ready)
+            self._write(ready)
+            self._deliver(ready)
+        for chunk in ready.chunks:
+            self._put_down(chunk)
+        for read in ready.reads:
+            self._state_machine.read_released(read.context, read.index)
+
+    def _send_all(self, ready: Ready) -> None:
         for message in ready.messages:
             if type(message) is InstallSnapshot:
                 message = self._with_data(message)  # noqa: PLW2901 - the same message, filled in
             self._peers.send(message)
+
+    def _write(self, ready: Ready) -> None:
+        """Make durable what must be, and only then say what depends on it."""
         if ready.entries or ready.hard_state is not None:
             started = time.perf_counter()
             self._journal.append(ready.hard_state, ready.entries)
             self._fsync_seconds.add(time.perf_counter() - started)
         for message in ready.replies:
             self._peers.send(message)
-        for chunk in ready.chunks:
-            self._put_down(chunk)
-        for read in ready.reads:
-            self._state_machine.read_released(read.context, read.index)
 
     def _deliver(self, ready: Ready) -> None:
+        if not ready.committed:
+            return
         done = self._proposals.committed(ready.committed)
         self._state_machine.committed(ready.committed, done.tokens)
         for seconds in done.seconds:
@@ -226,7 +250,9 @@ class Consensus:
         self._reject(done.overwritten)
         applied = ready.committed[-1].index
         since = self.core.snapshot.index if self.core.snapshot else 0
-        if applied - since >= self._snapshot_entries and not self._snapshot_under_way:
+        # A snapshot costs in proportion to what it holds: so it is taken after as many entries.
+        due = max(self._snapshot_entries, self._state_machine.weight())
+        if applied - since >= due and not self._snapshot_under_way:
             self._snapshot_under_way = True
             self._state_machine.take_snapshot()
 

@@ -35,36 +35,36 @@ class Proposals:
 
     def __init__(self) -> None:
         self._waiting: deque[_Waiting] = deque()
+        """By index."""
+        self._cut_off: list[_Waiting] = []
+        """No longer in this node's log, but maybe in that of another, which may yet lead."""
 
     def __len__(self) -> int:
         """Count what waits."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._cut_off)
 
-    def add(self, first: Index, term: Term, tokens: Sequence[int]) -> tuple[int, ...]:
-        """Note a batch that went into the log at `first`; return tokens that had no effect.
+    def add(self, first: Index, term: Term, tokens: Sequence[int]) -> None:
+        """Note a batch that went into the log at `first`.
 
-        Those are of entries that another leader cut off: had one been committed, this node could
-        not lead now without having it.
+        Entries there that another leader cut off are not lost for good: a third node may have
+        them, and commit them in a later term. Only what is committed at their index decides.
         """
         now = time.perf_counter()
-        cut_off = []
         while self._waiting and self._waiting[-1].index >= first:
-            cut_off.append(self._waiting.pop().token)
+            self._cut_off.append(self._waiting.pop())
         self._waiting.extend(
             _Waiting(Index(first + n), term, token, now) for n, token in enumerate(tokens)
         )
-        return tuple(cut_off)
 
     def committed(self, entries: Sequence[Entry]) -> Outcome:
         """Take out what these entries decide."""
         tokens: dict[Index, int] = {}
         seconds: list[float] = []
         overwritten: list[int] = []
-        if self._waiting:
+        if self._waiting or self._cut_off:
             now = time.perf_counter()
-            first, last = entries[0].index, entries[-1].index
-            while self._waiting and self._waiting[0].index <= last:
-                one = self._waiting.popleft()
+            first = entries[0].index
+            for one in self._take_up_to(entries[-1].index):
                 if one.index < first:
                     continue  # a snapshot jumped over it
                 if entries[one.index - first].term == one.term:
@@ -73,3 +73,11 @@ class Proposals:
                 else:
                     overwritten.append(one.token)
         return Outcome(tokens, seconds, tuple(overwritten))
+
+    def _take_up_to(self, last: Index) -> list[_Waiting]:
+        taken = [one for one in self._cut_off if one.index <= last]
+        if taken:
+            self._cut_off = [one for one in self._cut_off if one.index > last]
+        while self._waiting and self._waiting[0].index <= last:
+            taken.append(self._waiting.popleft())
+        return taken

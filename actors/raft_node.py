@@ -188,6 +188,10 @@ class RaftNode(SocketActor):
         self._replica.begin_dump()
         self._slice_soon()
 
+    def weight(self) -> int:
+        """See `StateMachine`."""
+        return self._replica.catalog.store.size
+
     def restore_from(self, snapshot: SnapshotMeta) -> None:
         """See `StateMachine`."""
         if self._replica.begin_load(snapshot):

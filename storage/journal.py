@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from felix.storage.ports import Recovered
 
 FORMAT: Final = b"1"
 PAGE_BYTES: Final = 4096
+_HEAD: Final = struct.Struct(">QQB")
 CHECKPOINT_PAGES: Final = 1000
 """The write-ahead file is used again from its start after this many pages (about 4 MB): writing
 over blocks that exist is cheaper to sync than growing a file."""
@@ -179,4 +181,4 @@ class SqliteJournal:
 
 def crc_of(entry: Entry) -> int:
     """Compute an entry's checksum over all that it says."""
-    return zlib.crc32(entry.data, zlib.crc32(b"%d %d %d " % (entry.index, entry.term, entry.kind)))
+    return zlib.crc32(entry.data, zlib.crc32(_HEAD.pack(entry.index, entry.term, entry.kind)))

@@ -15,6 +15,7 @@ from felix.transport.options import bind, harden
 
 RPC_QUEUE_MAX = 10_000
 REPLY_BYTES_MAX = 32 << 20
+_MORE = zmq.SNDMORE | zmq.NOBLOCK
 
 Route: TypeAlias = tuple[bytes, ...]
 """The frames in front of a request: who asked, and a delimiter if there was one."""
@@ -86,7 +87,9 @@ class RpcServer:
             self.refuse(route, reply.id, TooLarge("the answer is too large: ask for pages"))
             return
         try:
-            self.socket.send_multipart([*route, frame], zmq.NOBLOCK)
+            for part in route:
+                self.socket.send(part, _MORE)
+            self.socket.send(frame, zmq.NOBLOCK)
         except zmq.ZMQError:  # gone, or its queue is full
             self.replies_dropped += 1
 

@@ -24,6 +24,8 @@ from felix.proto.resources import RESOURCE_TYPES, Resource, ResourceKind
 from felix.proto.rpc import Answer
 from felix.proto.updates import RawUpdate, UpdateBatch, UpdateType
 
+CHANGE_BYTES: Final = 200
+"""What a change costs to keep besides its objects, roughly."""
 BATCH_UPDATES_MAX: Final = 5000
 BATCH_BYTES_MAX: Final = 1 << 20
 
@@ -148,7 +150,9 @@ class Catalog:
             self._digest.add(encoded)
             self.store.put(step.kind, step.key, step.after)
         update = RawUpdate(self.version, type_, msgspec.Raw(encoded))
-        change = Change(step.kind, step.key, step.before, step.after, update)
+        change = Change(
+            step.kind, step.key, step.before, step.after, update, CHANGE_BYTES + 2 * len(encoded)
+        )
         self.history.add(change)
         self.feeds.add(change)
         return update

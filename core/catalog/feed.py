@@ -56,10 +56,11 @@ class Feed:
         self._recent: list[FeedChange] = []
         self._recent_from = version + 1
         """Changes from this `seq` on are all in `_recent`."""
-        self._live: SortedDict = SortedDict()
-        """`seq` of the creation and of the last update of each live object -> key."""
-        self._buried: SortedDict = SortedDict()
-        """`seq` of each tombstone -> key."""
+        self._live: dict[int, Key] = {}
+        """`seq` of the creation and of the last update of each live object -> key; in ascending
+        order, for every `seq` is higher than all before it."""
+        self._buried: dict[int, Key] = {}
+        """`seq` of each tombstone -> key; in ascending order too."""
         self._overtaken: SortedDict = SortedDict()
         """`seq` -> a deletion whose key was deleted again. Kept until the later one is not recent:
         so long there may be recent changes of the object that lived between the two."""
@@ -77,11 +78,10 @@ class Feed:
         live: dict[int, Key] = {}
         for key, row in self._store.tables[self.kind].rows.items():
             live.update(dict.fromkeys(self._seqs_of(row), key))
-        self._live = SortedDict(live)
+        self._live = dict(sorted(live.items()))
         tombstones = self._store.tables[TOMBSTONES].rows
-        self._buried = SortedDict(
-            (one.seq, key[1:]) for key, one in tombstones.items() if one.kind == self.kind
-        )
+        buried = {one.seq: key[1:] for key, one in tombstones.items() if one.kind == self.kind}
+        self._buried = dict(sorted(buried.items()))
 
     def add(self, change: Change) -> None:
         """Take note of a change of this kind."""
@@ -110,11 +110,11 @@ class Feed:
     def _compacted(self, since: int, count: int) -> list[FeedChange]:
         reach = (since, self._recent_from, _FROM_UNTIL)
         found = {seq: self._overtaken[seq] for seq in islice(self._overtaken.irange(*reach), count)}
-        for seq in islice(self._buried.irange(*reach), count):
+        for seq in _slice(self._buried, since, self._recent_from, count):
             key = self._buried[seq]
             tombstone = self._store.tables[TOMBSTONES].rows[(self.kind, *key)]
             found[seq] = FeedChange(seq, "deleted", key, tombstone.object)
-        for seq in islice(self._live.irange(*reach), count):
+        for seq in _slice(self._live, since, self._recent_from, count):
             key = self._live[seq]
             row = self._store.tables[self.kind].rows[key]
             is_new = seq == row.created_version
@@ -148,5 +148,16 @@ class Feed:
         self._store.put(TOMBSTONES, place, Tombstone(self.kind, seq, row))
         self._buried[seq] = key
         while len(self._buried) > self._tombstones_max:
-            _, oldest = self._buried.popitem(0)
+            oldest = self._buried.pop(next(iter(self._buried)))
             self._store.remove(TOMBSTONES, (self.kind, *oldest))
+
+
+def _slice(ascending: dict[int, Key], since: int, until: int, count: int) -> list[int]:
+    """List up to `count` keys from `since` on and below `until`.
+
+    Copies all keys, about 1 ms for 100,000: it serves consumers that were away for long, and keeps
+    commits free of an index in order.
+    """
+    keys = list(ascending)
+    start = bisect_left(keys, since)
+    return keys[start : min(start + count, bisect_left(keys, until, start))]

@@ -16,16 +16,13 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     before: Resource | None
     after: Resource | None
     update: RawUpdate
+    size_bytes: int
+    """Roughly what it costs to keep."""
 
     @property
     def version(self) -> int:
         """The update's version."""
         return self.update.version
-
-    @property
-    def size_bytes(self) -> int:
-        """Roughly what it costs to keep."""
-        return 200 + 2 * len(memoryview(self.update.payload))
 
 
 class History:

@@ -44,6 +44,11 @@ class Store:
         self.tables = {name: Table() for name in names}
         self._views: list[StoreView] = []
 
+    @property
+    def size(self) -> int:
+        """How many rows there are in all tables."""
+        return sum(len(table.rows) for table in self.tables.values())
+
     def put(self, name: str, key: Key, row: Row) -> Row | None:
         """Insert or replace a row; return the one that was there."""
         table = self.tables[name]

@@ -96,6 +96,8 @@ class RaftCore:
         self._timeout = 0
         self._reads_asked: dict[int, int] = {}
         """Own reads forwarded to the leader, and the ticks since."""
+        self._life = random.getrandbits(48)
+        """Sent with them, so that no answer to a read of an earlier life releases one of this."""
         self._messages: list[AnyPeerMessage] = []
         self._replies: list[AnyPeerMessage] = []
         self._chunks: list[InstallSnapshot] = []
@@ -121,14 +123,17 @@ class RaftCore:
     def read_index(self, context: int) -> None:
         """Ask up to where the log must be applied to answer a linearizable read.
 
-        The answer is a `ReadRelease` with this context, sooner or later; contexts are not reused.
+        The answer is a `ReadRelease` with this context, sooner or later; contexts are not reused
+        before the node restarts.
         """
         if self._leader is not None:
             if not self._leader.reads.add(ReadRequest(self.id, context)):
                 self._reads.append(ReadRelease(context, None))
         elif self.leader_id is not None:
             self._reads_asked[context] = 0
-            self._messages.append(ReadIndexRequest(self.id, self.leader_id, self.term, context))
+            self._messages.append(
+                ReadIndexRequest(self.id, self.leader_id, self.term, self._life + context)
+            )
         else:
             self._reads.append(ReadRelease(context, None))
 
@@ -494,8 +499,9 @@ class RaftCore:
             )
 
     def _on_read_index_reply(self, message: ReadIndexReply) -> None:
-        if self._reads_asked.pop(message.context, None) is not None:
-            self._reads.append(ReadRelease(message.context, message.index or None))
+        context = message.context - self._life
+        if self._reads_asked.pop(context, None) is not None:
+            self._reads.append(ReadRelease(context, message.index or None))
 
     def _fail_reads_asked(self) -> None:
         self._reads.extend(ReadRelease(context, None) for context in self._reads_asked)

@@ -12,6 +12,7 @@ from felix.proto.raft import (
     AnyPeerMessage,
     AppendEntries,
     AppendReply,
+    Entry,
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
@@ -76,8 +77,7 @@ class Leader:
         if progress is None or progress.mode is Mode.SNAPSHOT:
             return
         if message.accepted:
-            progress.acknowledged(message.index)
-            if progress.mode is Mode.PROBE:
+            if progress.acknowledged(message.index) and progress.mode is Mode.PROBE:
                 progress.replicate()
             return
         index, _ = self._log.last_possible_match(
@@ -158,19 +158,17 @@ class Leader:
     def _entries(self, to: NodeId, progress: Progress, commit: Index) -> list[AnyPeerMessage]:
         messages: list[AnyPeerMessage] = []
         log = self._log
+        if progress.inquiry_due:
+            progress.inquiry_due = False
+            messages.append(self._append(to, progress, commit, ()))
         while progress.next <= log.last_index or progress.mode is Mode.PROBE:
             if progress.mode is Mode.PROBE and progress.probe_sent:
                 break
             if progress.window_is_full(self._config):
                 break
-            prev = Index(progress.next - 1)
-            prev_term = log.term_at(prev)
-            assert prev_term is not None
             entries, size = log.slice_bytes(progress.next, self._config.append_bytes_max)
-            messages.append(
-                AppendEntries(self._me, to, self._term, prev, prev_term, commit, entries)
-            )
-            last = Index(prev + len(entries))
+            messages.append(self._append(to, progress, commit, entries))
+            last = Index(progress.next - 1 + len(entries))
             progress.commit_told = max(progress.commit_told, Index(min(commit, last)))
             if progress.mode is Mode.PROBE:
                 progress.probe_sent = True
@@ -179,6 +177,14 @@ class Leader:
         if progress.commit_told < min(commit, progress.match):
             messages.append(self._heartbeat(to, commit, 0))
         return messages
+
+    def _append(
+        self, to: NodeId, progress: Progress, commit: Index, entries: tuple[Entry, ...]
+    ) -> AppendEntries:
+        prev = Index(progress.next - 1)
+        prev_term = self._log.term_at(prev)
+        assert prev_term is not None
+        return AppendEntries(self._me, to, self._term, prev, prev_term, commit, entries)
 
     def _chunks(self, to: NodeId, progress: Progress) -> list[AnyPeerMessage]:
         snapshot = progress.snapshot

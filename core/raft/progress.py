@@ -42,6 +42,8 @@ class Progress:
         """The highest heartbeat round answered."""
         self.probe_sent = False
         """In PROBE: the one message is under way."""
+        self.inquiry_due = False
+        """In REPLICATE: ask whether all that was sent has arrived."""
         self.snapshot: SnapshotMeta | None = None
         self.offset_acked = 0
         self.offset_next = 0
@@ -69,13 +71,17 @@ class Progress:
         self._in_flight_bytes += size_bytes
 
     def acknowledged(self, index: Index) -> bool:
-        """Note that the follower has everything up to `index`; say whether that is news."""
+        """Note that the follower has everything up to `index`; say whether that is news.
+
+        What is no news changes nothing: if late answers were enough to go over to pipelining, each
+        could make the leader send a whole window again, and be answered for all of it.
+        """
+        if index <= self.match:
+            return False
         while self._in_flight and self._in_flight[0][0] <= index:
             self._in_flight_bytes -= self._in_flight.popleft()[1]
         self.probe_sent = False
         self.next = max(self.next, Index(index + 1))
-        if index <= self.match:
-            return False
         self.match = index
         return True
 
@@ -114,23 +120,22 @@ class Progress:
             self.offset_next = max(self.offset_next, offset)
 
     def is_stalled(self) -> bool:
-        """Say whether nothing has moved since the last call: what was sent is probably lost."""
+        """Say whether nothing has moved since the last call: what was sent may be lost."""
         now = (self.match, self.offset_acked)
         stalled = now == self._stalled_at
         self._stalled_at = now
         return stalled
 
     def send_again(self) -> None:
-        """Take back what was sent and not answered."""
+        """Send the probe or the piece anew; ask first about a window, it may only be slow."""
         if self.mode is Mode.SNAPSHOT:
             self.offset_acked = self.offset_next = self._offset_wanted
-        else:
-            self._reset(Mode.PROBE)
-            self.next = Index(self.match + 1)
+        self.probe_sent = False
+        self.inquiry_due = self.mode is Mode.REPLICATE
 
     def _reset(self, mode: Mode) -> None:
         self.mode = mode
-        self.probe_sent = False
+        self.probe_sent = self.inquiry_due = False
         self.snapshot = None
         self.offset_acked = self.offset_next = self._offset_wanted = 0
         self._in_flight.clear()
