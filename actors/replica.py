@@ -79,6 +79,7 @@ class Replica:
             return False
         catalog = self.catalog
         updates: list[RawUpdate] = []
+        answers: list[tuple[int, Applied]] = []
         for entry in entries:
             if entry.kind is EntryKind.NOOP:
                 catalog.skip(entry.index)
@@ -87,7 +88,9 @@ class Replica:
             updates.extend(applied.updates)
             token = tokens.get(entry.index)
             if token is not None:
-                finished(token, applied)
+                answers.append((token, applied))
+        for answer in answers:  # one after the other: the socket's thread sends them as one
+            finished(*answer)
         self._last_term = entries[-1].term
         if updates:
             self._publish(tuple(updates))

@@ -27,6 +27,8 @@ BENCHES: dict[str, Callable[[Plan], list[Round]]] = {
     "snapshot": snapshot.run,
 }
 RESULTS = Path("bench-results")
+_WIDTH_MIN = 110
+"""Columns: no figure of the tables is cut off in a pipe."""
 
 
 @click.command()
@@ -68,7 +70,7 @@ def main(
     """Measure a cluster of three nodes on this machine, side by side with its peers."""
     # Told to end, leave the `with` blocks in order: the clusters end with this program.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    console = Console()
+    console = Console(width=max(_WIDTH_MIN, Console().width))
     systems = [*([] if without_felix else ["felix"]), *peers, *(["floor"] if floor else [])]
     plan = Plan(
         systems=systems,
@@ -105,7 +107,8 @@ def main(
 def _run_one(console: Console, name: str, plan: Plan) -> list[Round]:
     rounds = BENCHES[name](plan)
     middles = medians(rounds)
-    print_figures(console, name, middles, 1 if name == "failover" else plan.rounds)
+    medians_of = "" if name == "failover" else f", medians of {plan.rounds} rounds"
+    print_figures(console, name + medians_of, middles)
     for peer in plan.systems:
         if peer != "felix":
             print_ratios(console, ratios(rounds, "felix", peer))

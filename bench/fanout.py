@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from itertools import chain
+
+import msgspec
 
 from bench.errors import BenchError
 from bench.loads import Audience, Heard, Load, Order, listen, write
@@ -41,28 +44,46 @@ def _measure(stage: Stage, case: str, order: Order, subscribers: int) -> Round:
     before = spent()
     load, heard = _write_and_listen(stage.target, order, subscribers)
     foreign = foreign_percent(before, spent())
-    acknowledged_at = dict(zip(load.marks, load.acknowledged_at, strict=True))
-    if len(acknowledged_at) != count:
-        raise BenchError(f"{len(acknowledged_at)} different writes acknowledged, not {count}")
     arrivals = list(chain.from_iterable(one.arrived_at for one in heard))
-    # An update may arrive before its writer has heard of the commit: that is no delay.
-    lags_s = [
-        max(0.0, at - acknowledged_at[mark])
-        for arrived_at in arrivals
-        for mark, at in enumerate(arrived_at)
-    ]
+    delays = _delays(load, arrivals, count)
+    since_sent = figures(stage.system, case, 0.0, delays.since_sent_s)
     elapsed_s = max(map(max, arrivals)) - load.started_at
-    commits = figures(stage.system, case, load.per_second, load.latencies_s)
+    cpu_share = load.cpu_share + sum(one.cpu_s for one in heard) / elapsed_s
     notes = {
         "all_have_all_s": round(elapsed_s, 3),
         "writes_per_s": round(load.per_second, 1),
-        "commit_p50_ms": commits.p50_ms,
-        "client_cpu_percent": round(
-            100 * (load.cpu_share + sum(one.cpu_s for one in heard) / elapsed_s), 1
-        ),
+        "commit_p50_ms": figures(stage.system, case, 0.0, load.latencies_s).p50_ms,
+        "sent_to_delivered_p50_ms": since_sent.p50_ms,
+        "sent_to_delivered_p99_ms": since_sent.p99_ms,
+        "client_cpu_percent": round(100 * cpu_share, 1),
         "foreign_cpu_percent": round(foreign, 1),
     }
-    return Round(figures(stage.system, case, len(lags_s) / elapsed_s, lags_s), notes)
+    delivered_per_s = len(delays.since_acknowledged_s) / elapsed_s
+    lags = figures(stage.system, case, delivered_per_s, delays.since_acknowledged_s)
+    return Round(lags, notes)
+
+
+class _Delays(msgspec.Struct, frozen=True):
+    """For each update at each subscriber."""
+
+    since_acknowledged_s: list[float]
+    since_sent_s: list[float]
+
+
+def _delays(load: Load, arrivals: Iterable[Sequence[float]], count: int) -> _Delays:
+    acknowledged_at, sent_at = [0.0] * count, [0.0] * count
+    for mark, at, latency_s in zip(load.marks, load.acknowledged_at, load.latencies_s, strict=True):
+        acknowledged_at[mark], sent_at[mark] = at, at - latency_s
+    if len(load.marks) != count or not all(acknowledged_at):
+        raise BenchError(f"{len(set(load.marks))} different writes acknowledged, not {count}")
+    delays = _Delays([], [])
+    for arrived_at in arrivals:
+        # An update may arrive before its writer has heard of the commit: that is no delay.
+        delays.since_acknowledged_s.extend(
+            max(0.0, at - acknowledged_at[mark]) for mark, at in enumerate(arrived_at)
+        )
+        delays.since_sent_s.extend(at - sent_at[mark] for mark, at in enumerate(arrived_at))
+    return delays
 
 
 def _write_and_listen(target: Target, order: Order, subscribers: int) -> tuple[Load, list[Heard]]:

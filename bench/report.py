@@ -29,9 +29,9 @@ def write_json(path: Path, bench: str, middles: Iterable[Round]) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
 
 
-def print_figures(console: Console, bench: str, middles: Iterable[Round], rounds: int) -> None:
-    """Print a row for each system and case."""
-    table = Table(title=f"{bench}: medians of {rounds} rounds", title_justify="left")
+def print_figures(console: Console, title: str, middles: Iterable[Round]) -> None:
+    """Print a row for each system and case, and the notes."""
+    table = Table(title=title, title_justify="left")
     table.add_column("case", no_wrap=True)
     table.add_column("system", no_wrap=True)
     for heading in ("ops/s", "p50 ms", "p90 ms", "p99 ms", "max ms"):

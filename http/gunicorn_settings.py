@@ -38,7 +38,6 @@ errorlog = "-"
 loglevel = _settings.log_level
 proc_name = "felix-http"
 forwarded_allow_ips = ""  # nobody may set SCRIPT_NAME, PATH_INFO or the scheme by a header
-forwarder_headers = ""
 
 
 def on_starting(_arbiter: Arbiter) -> None:

@@ -40,11 +40,11 @@ class WorkerApp:
 def get_app() -> WorkerApp:
     """Build the app from the environment that `gunicorn_environment` has made."""
     settings = msgspec.json.decode(os.environ[SETTINGS_VARIABLE], type=HttpSettings)
-    _configure_logging(settings.log_level)
+    configure_logging(settings.log_level)
     return WorkerApp(settings)
 
 
-def _configure_logging(level: str) -> None:
+def configure_logging(level: str) -> None:
     """Write one JSON object for each line to standard error, as gunicorn does with its own."""
     structlog.configure(
         processors=[

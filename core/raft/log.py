@@ -21,7 +21,7 @@ class RaftLog:
         self._before_index = start
         self._before_term = snapshot.term if snapshot else Term(0)
         self._entries: list[Entry] = []
-        if entries and entries[-1].index > start:
+        if entries and entries[-1].index >= start:
             if entries[0].index > start + 1:
                 raise ValueError(f"the log starts at {entries[0].index}, after a hole")
             if entries[0].index <= start:  # the tail kept before the snapshot's end

@@ -28,7 +28,9 @@ from tests.support.local_control_plane import LocalControlPlane
     ],
 )  # fmt: skip
 def test_a_path_that_is_no_route_is_404(path: str) -> None:
-    assert refused(filled_client().get(path)) == (404, "not_found")
+    client = filled_client()
+    for method in ("GET", "POST", "PATCH", "DELETE"):
+        assert refused(client.request(method, path, json={})) == (404, "not_found")
 
 
 def test_the_words_snapshot_and_changes_are_no_tenants() -> None:

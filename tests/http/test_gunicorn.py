@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,14 +34,14 @@ SETTINGS = HttpSettings(
 class Gunicorn:
     """A gunicorn, started as the node process does."""
 
-    def __init__(self, settings: HttpSettings, app: str) -> None:
+    def __init__(self, settings: HttpSettings, app: str, home: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port: int = listener.getsockname()[1]
             settings = msgspec.structs.replace(settings, bind=f"fd://{listener.fileno()}")
             reading, self.lifeline = os.pipe()
             self.process = subprocess.Popen(
                 gunicorn_command(settings, app),
-                env=gunicorn_environment(settings, reading) | {"HOME": "/nonexistent"},
+                env=gunicorn_environment(settings, reading) | {"HOME": home},
                 cwd=ROOT,
                 pass_fds=[reading, listener.fileno()],
                 stderr=subprocess.PIPE,
@@ -71,8 +72,10 @@ class Gunicorn:
 
 
 @contextmanager
-def running(settings: HttpSettings = SETTINGS, app: str = LOCAL_APP) -> Iterator[Gunicorn]:
-    gunicorn = Gunicorn(settings, app)
+def running(
+    settings: HttpSettings = SETTINGS, app: str = LOCAL_APP, home: str = "/nonexistent"
+) -> Iterator[Gunicorn]:
+    gunicorn = Gunicorn(settings, app, home)
     try:
         eventually(gunicorn.answers, timeout_s=30)
         yield gunicorn
@@ -169,12 +172,16 @@ def test_a_client_that_stops_in_the_middle_of_its_body_is_cut_off(server: Gunico
 def test_clients_that_stop_in_the_middle_of_a_header_hold_no_thread_for_long(
     server: Gunicorn,
 ) -> None:
+    started_s = time.monotonic()
     slow = [server.connect() for _ in range(SETTINGS.threads * 2)]
     for connection in slow:
         connection.sendall(b"GET /v1/tenants HTTP/1.1\r\nHost:")
     assert server.answers()
     for connection in slow:
         assert connection.recv(1024) == b""
+    assert server.answers(), "while all of them still hold their end open"
+    assert time.monotonic() - started_s < 8
+    for connection in slow:
         connection.close()
 
 
@@ -209,10 +216,21 @@ def test_two_requests_share_a_connection_after_a_refusal(server: Gunicorn) -> No
     pool.close()
 
 
-def test_gunicorn_stops_on_sigterm_and_exits_with_zero() -> None:
-    with running() as gunicorn:
+def test_answers_on_a_kept_connection_do_not_wait_for_acknowledgements(server: Gunicorn) -> None:
+    with urllib3.HTTPConnectionPool("127.0.0.1", server.port, maxsize=1, retries=False) as pool:
+        started_s = time.monotonic()
+        for _ in range(100):
+            assert pool.request("GET", "/v1/cluster").status == 200
+        assert time.monotonic() - started_s < 2
+
+
+def test_gunicorn_stops_on_sigterm_in_order_and_leaves_no_files(tmp_path: Path) -> None:
+    with running(home=str(tmp_path)) as gunicorn:
         gunicorn.process.terminate()
         assert gunicorn.process.wait(timeout=10) == 0
+        assert gunicorn.process.stderr is not None
+        assert b"the app was closed" in gunicorn.process.stderr.read()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_gunicorn_stops_at_once_when_the_lifeline_ends() -> None:

@@ -69,25 +69,23 @@ def send(client: Client, method: str, path: str, body: bytes) -> Result:
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_poisoned_body_is_malformed_and_changes_nothing(
-    method: str, path: str, name: str
-) -> None:
+def test_a_poisoned_body_is_malformed_and_changes_nothing(method: str, path: str) -> None:
     client = filled_client()
     before = client.log()
-    assert refused(send(client, method, path, REFUSED[name])) == (400, "malformed")
+    for name, body in REFUSED.items():
+        assert refused(send(client, method, path, body)) == (400, "malformed"), name
     assert client.log() == before
 
 
 @pytest.mark.parametrize("path", POSTS)
-@pytest.mark.parametrize("name", POISON_NAMES)
-def test_a_poisoned_name_is_refused_and_changes_nothing(path: str, name: str) -> None:
+def test_a_poisoned_name_is_refused_and_changes_nothing(path: str) -> None:
     client = filled_client()
     body, member = POSTS[path]
     before = client.log()
-    result = client.post(path, body | {member: POISON_NAMES[name]})
-    assert refused(result) == (400, "validation_error")
-    assert result.json["details"]["pointer"] == f"/{member}"
+    for name, poison in POISON_NAMES.items():
+        result = client.post(path, body | {member: poison})
+        assert refused(result) == (400, "validation_error"), name
+        assert result.json["details"]["pointer"] == f"/{member}"
     assert client.log() == before
 
 

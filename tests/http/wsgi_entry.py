@@ -1,8 +1,9 @@
-"""What gunicorn serves in tests: the app on a catalog of its own, and a few odd resources."""
+"""What gunicorn serves in tests: the app on a catalog of its own."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import msgspec
 from felix.http.app import create_app
 from felix.http.gunicorn_command import SETTINGS_VARIABLE
 from felix.http.settings import HttpSettings
+from felix.http.wsgi import configure_logging
 from tests.support.local_control_plane import LocalControlPlane
 
 if TYPE_CHECKING:
@@ -27,9 +29,12 @@ class LocalApp:
         return self._app(environ, start_response)
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Say that the worker has ended in order; there is nothing to close."""
+        print("the app was closed", file=sys.stderr, flush=True)
 
 
 def get_app() -> LocalApp:
     """Build the app as `felix.http.wsgi.get_app` does."""
-    return LocalApp(msgspec.json.decode(os.environ[SETTINGS_VARIABLE], type=HttpSettings))
+    settings = msgspec.json.decode(os.environ[SETTINGS_VARIABLE], type=HttpSettings)
+    configure_logging(settings.log_level)
+    return LocalApp(settings)

@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     arguments = parser.parse_args()
     if arguments.seed is not None:
-        write = (lambda line: print(line)) if arguments.trace else None
+        write = print if arguments.trace else None
         return _report(run_seed(arguments.seed, arguments.nodes, write))
     if arguments.seeds is not None:
         return _report(run_seeds(arguments.seeds, arguments.nodes, arguments.jobs))

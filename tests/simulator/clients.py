@@ -55,6 +55,8 @@ class RecordingClients:
             node = self._random.choice(leading)
             for _ in range(writes):
                 self.write(node)
+        elif len(leading) > 1:  # where a read may go wrong: at one that was overthrown
+            self.read(min(leading, key=lambda node: node.core.term))
         elif alive:
             self.read(self._random.choice(alive))
 

@@ -14,7 +14,7 @@ from tests.simulator.plan import EVENTS, TICK_US, Fault, Plan
 from tests.simulator.scheduler import Scheduler
 from tests.simulator.trace import Trace
 
-DURATION_US_MAX = 500_000
+DURATIONS_US_MAX = (10_000, 100_000, 500_000)
 
 
 class Saboteur:
@@ -87,13 +87,14 @@ class Saboteur:
             if not self._stopped:
                 action()
 
-        self._scheduler.after(self._random.randint(1_000, DURATION_US_MAX), unless_stopped)
+        longest_us = self._random.choice(DURATIONS_US_MAX)
+        self._scheduler.after(self._random.randint(1_000, longest_us), unless_stopped)
 
     def _victim(self) -> SimulatedNode | None:
         """Choose a node that runs; a leader more often than chance would."""
         running = [node for node in self._nodes.values() if node.is_alive and not node.is_paused]
         leading = [node for node in running if node.core.is_leader]
-        if leading and self._random.random() < 0.4:
+        if leading and self._random.random() < 0.5:
             return self._random.choice(leading)
         return self._random.choice(running) if running else None
 
@@ -145,6 +146,10 @@ class Saboteur:
         self._coverage.partitions += 1
         names = list(self._nodes)
         self._random.shuffle(names)
+        victim = self._victim()
+        if victim is not None:  # so that a leader is more often alone than chance would have it
+            names.remove(victim.id)
+            names.insert(0, victim.id)
         cut = self._random.randint(1, max(1, len(names) // 2))
         one, other = names[:cut], names[cut:]
         self._cut([(a, b) for a in one for b in other] + [(b, a) for a in one for b in other])

@@ -20,7 +20,7 @@ from felix.proto.raft import (
     SnapshotMeta,
     VoteReply,
 )
-from tests.simulator.disk import Disk
+from tests.simulator.disk import Disk, TransparentJournal
 from tests.simulator.machine import REGISTERS, Machine, command_number, next_digest
 
 
@@ -116,6 +116,8 @@ class Checker:
             else:
                 self._check_durable(core, index, term)
                 self.committed.append(term)
+        if core.is_leader and core.log.term_at(core.commit) != core.term:
+            raise InvariantBroken(f"{core.id} committed {core.commit} of an earlier term itself")
         self._committed_in[core.term] = max(
             core.commit, self._committed_in.get(core.term, Index(0))
         )
@@ -124,7 +126,7 @@ class Checker:
     def _check_durable(self, core: RaftCore, index: Index, term: Term) -> None:
         if index != len(self.committed):
             raise InvariantBroken(f"{core.id} committed {index} before what precedes it")
-        having = [node_id for node_id, disk in self._disks.items() if disk.has(index, term)]
+        having = [node_id for node_id, disk in self._disks.items() if disk.journal.has(index, term)]
         if len(having) < majority(list(self._disks)):
             raise InvariantBroken(f"{core.id} committed {index}, which is only on {having}")
 
@@ -132,28 +134,24 @@ class Checker:
 
     def writing(self, node_id: NodeId, hard_state: HardState | None, new: tuple[Entry, ...]) -> int:
         """Check what is about to be written; return how many entries it drops from the disk."""
-        disk = self._disks[node_id]
+        journal = self._disks[node_id].journal
         if hard_state is not None:
-            old = disk.hard_state
+            old = journal.hard_state
             changed = old.vote is not None and hard_state.vote != old.vote
             if hard_state.term < old.term or (hard_state.term == old.term and changed):
                 raise InvariantBroken(f"{node_id} writes {hard_state} over {old}")
         if not new:
             return 0
-        self._check_log_matching(disk, new)
-        dropped = disk.last_index + 1 - new[0].index
+        self._check_log_matching(journal, new)
+        dropped = journal.last_index + 1 - new[0].index
         if dropped > 0:
             self._check_dropped(node_id, new[0].index, {one.index: one.term for one in new})
         return dropped
 
-    def _check_log_matching(self, disk: Disk, new: tuple[Entry, ...]) -> None:
-        before = new[0].index - 1
-        if before == 0:
-            term_before = Term(0)
-        elif disk.snapshot is not None and disk.snapshot.index == before:
-            term_before = disk.snapshot.term
-        else:
-            term_before = disk.entries[before - disk.entries[0].index].term
+    def _check_log_matching(self, journal: TransparentJournal, new: tuple[Entry, ...]) -> None:
+        term_before = journal.term_at(Index(new[0].index - 1))
+        if term_before is None:
+            raise InvariantBroken(f"a hole is written before {new[0].index}")
         for entry in new:
             this = (entry.kind, entry.data, term_before)
             known = self._entries.setdefault((entry.index, entry.term), this)
@@ -162,11 +160,11 @@ class Checker:
             term_before = entry.term
 
     def _check_dropped(self, node_id: NodeId, start: Index, new: dict[Index, Term]) -> None:
-        disk = self._disks[node_id]
-        for number in range(start, min(disk.last_index + 1, len(self.committed))):
+        journal = self._disks[node_id].journal
+        for number in range(start, min(journal.last_index + 1, len(self.committed))):
             index = Index(number)
             term = self.committed[index]
-            if disk.has(index, term) and new.get(index) != term:
+            if journal.has(index, term) and new.get(index) != term:
                 raise InvariantBroken(f"{node_id} drops committed entry {index} from its disk")
 
     def installing(self, node_id: NodeId, meta: SnapshotMeta) -> None:
@@ -181,7 +179,7 @@ class Checker:
             candidate = message.to
         else:
             return
-        durable = self._disks[message.sender].hard_state
+        durable = self._disks[message.sender].journal.hard_state
         vote = HardState(message.term, candidate)
         if durable.term <= message.term and durable != vote:
             raise InvariantBroken(f"{message.sender} says {vote} but its disk says {durable}")

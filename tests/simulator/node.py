@@ -67,8 +67,8 @@ class World(msgspec.Struct, frozen=True):
 class SimulatedNode:
     """A node that can be killed, started and stopped at any moment."""
 
-    def __init__(self, node_id: NodeId, membership: Membership, disk: Disk, world: World) -> None:
-        self.id = node_id
+    def __init__(self, disk: Disk, membership: Membership, world: World) -> None:
+        self.id: NodeId = disk.node_id
         self.disk = disk
         self._membership = membership
         self._world = world
@@ -83,7 +83,8 @@ class SimulatedNode:
 
     def start(self) -> None:
         """Start with what the disk holds."""
-        recovered = self.disk.recover()
+        self.disk.snapshots.restart()
+        recovered = self.disk.journal.recover()
         snapshot = recovered.snapshot
         self._world.trace.note("start", self.id, recovered.hard_state, snapshot)
         self._life += 1
@@ -97,7 +98,7 @@ class SimulatedNode:
             snapshot=snapshot,
             entries=recovered.entries,
         )
-        self.machine = Machine(self.disk.read(snapshot) if snapshot else None)
+        self.machine = self._restored(snapshot) if snapshot else Machine()
         self._inbox: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._writing: Ready | None = None
         self._written_in_pause = False
@@ -172,7 +173,7 @@ class SimulatedNode:
         except NotLeader:
             self._world.clients.refused(token)
             return
-        self._refuse(self._proposals.add(index, self.core.term, [token]))
+        self._proposals.add(index, self.core.term, [token])
 
     def _read(self, token: int) -> None:
         self._contexts += 1
@@ -188,7 +189,7 @@ class SimulatedNode:
         now_us = self._world.scheduler.now_us
         passed = (now_us - self._last_tick_us) // self.tick_us
         self._last_tick_us += passed * self.tick_us
-        for _ in range(min(passed, TICKS_AT_ONCE_MAX)):
+        for _tick in range(min(passed, TICKS_AT_ONCE_MAX)):
             was_leader = self.core.is_leader
             self.core.tick()
             self._note_role(was_leader)
@@ -199,12 +200,14 @@ class SimulatedNode:
         if self.core.snapshot is not None and index <= self.core.snapshot.index:
             return  # one that the leader sent has overtaken it
         term = self._world.checker.committed[index]
-        meta = self.disk.store(index, term, self._membership, data)
+        writer = self.disk.snapshots.begin(index, term)
+        writer.write(data)
+        meta = writer.finish(self._membership)
         trail = self._world.random.randint(0, self._world.plan.trail_entries_max)
         first_kept = Index(max(1, index + 1 - trail))
         self._world.trace.note("compact", self.id, meta, first_kept)
         self._world.coverage.snapshots_taken += 1
-        self.disk.compact(meta, first_kept)
+        self.disk.journal.compact(meta, first_kept)
         self.core.compact(meta, first_kept)
         self._prune()
 
@@ -259,7 +262,7 @@ class SimulatedNode:
         dropped = self._world.checker.writing(self.id, ready.hard_state, ready.entries)
         if dropped > 0:
             self._world.coverage.log_truncations += 1
-        self.disk.append(ready.hard_state, ready.entries)
+        self.disk.journal.append(ready.hard_state, ready.entries)
 
     def _finish_write(self) -> None:
         ready, self._writing = self._writing, None
@@ -333,18 +336,18 @@ class SimulatedNode:
     # --- snapshots between nodes --------------------------------------------------------------
 
     def _with_data(self, message: InstallSnapshot) -> InstallSnapshot:
-        end = message.offset + self._world.plan.raft.snapshot_chunk_bytes
-        data = self.disk.read(message.meta)[message.offset : end]
+        size = self._world.plan.raft.snapshot_chunk_bytes
+        data = self.disk.snapshots.read(message.meta, message.offset, size)
         return msgspec.structs.replace(message, data=data)
 
     def _put_down(self, chunk: InstallSnapshot) -> None:
         meta = chunk.meta
         if not self.core.wants_snapshot(meta):
             return
-        next_offset = self.disk.receive(meta, chunk.offset, chunk.data)
+        next_offset = self.disk.snapshots.receive(meta, chunk.offset, chunk.data)
         if next_offset < meta.size_bytes:
             self.core.snapshot_received(chunk, next_offset)
-        elif self.disk.accept(meta):
+        elif self.disk.snapshots.accept(meta):
             self._install(chunk, meta)
         else:
             self._world.coverage.snapshots_refused_as_damaged += 1
@@ -354,18 +357,21 @@ class SimulatedNode:
         self._world.trace.note("install", self.id, meta)
         self._world.coverage.snapshots_installed += 1
         self._world.checker.installing(self.id, meta)
-        self.disk.install(meta)
+        self.disk.journal.install(meta)
         self.core.snapshot_installed(chunk)
-        self.machine = Machine(self.disk.read(meta))
+        self.machine = self._restored(meta)
         self._world.checker.restored(self.id, self.machine)
         self._answer_reads()
         self._prune()
+
+    def _restored(self, meta: SnapshotMeta) -> Machine:
+        return Machine(b"".join(self.disk.snapshots.chunks(meta)))
 
     def _prune(self) -> None:
         leader = self.core.leader
         in_use = leader.snapshots_in_use() if leader else []
         assert self.core.snapshot is not None
-        self.disk.prune((self.core.snapshot, *in_use))
+        self.disk.snapshots.prune((self.core.snapshot, *in_use))
 
     # --- small things -------------------------------------------------------------------------
 
@@ -384,7 +390,7 @@ class SimulatedNode:
 
         self._world.scheduler.after(delay_us, if_still_alive)
 
-    def _note_role(self, was_leader: bool) -> None:  # noqa: FBT001 - a fact, not a switch
+    def _note_role(self, was_leader: bool) -> None:
         if self.core.is_leader == was_leader:
             return
         self._world.trace.note("lead" if self.core.is_leader else "unlead", self.id, self.core.term)

@@ -82,11 +82,9 @@ def draw_plan(seed: int, nodes: int) -> Plan:
     """Decide what a seed does."""
     random = Random(f"plan {seed}")
     faults = tuple(fault for fault in Fault if random.random() < 0.5)
-    heartbeat = random.choice((1, 2, 3))
-    shortest = heartbeat * random.choice((4, 5, 6))
-    append_bytes, in_flight = random.choice(
-        ((1, 256), (1, 16), (200, 4), (1 << 20, 1), (1 << 20, 256))
-    )
+    heartbeat = random.choice((1, 2))
+    shortest = heartbeat * random.choice((4, 6))
+    append_bytes, in_flight = random.choice(((1, 16), (200, 4), (1 << 20, 1), (1 << 20, 256)))
     return Plan(
         seed=seed,
         nodes=nodes,
@@ -101,7 +99,7 @@ def draw_plan(seed: int, nodes: int) -> Plan:
             snapshot_chunk_bytes=random.choice((3, 10, 1 << 10)),
             snapshot_chunks_in_flight=random.choice((1, 2, 4)),
         ),
-        fault_every_us=random.choice((40_000, 100_000, 200_000)),
+        fault_every_us=random.choice((50_000, 120_000, 400_000)),
         operation_every_us=random.choice((8_000, 20_000, 40_000)),
         delay_us_max=random.choice((500, 3_000, 12_000)),
         drop=random.choice((0.01, 0.05, 0.2)) if Fault.DROP in faults else 0.0,

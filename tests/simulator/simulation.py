@@ -9,7 +9,7 @@ from felix.proto.ids import NodeId
 from felix.proto.raft import AnyPeerMessage, Membership
 from tests.simulator.clients import RecordingClients
 from tests.simulator.coverage import Coverage
-from tests.simulator.disk import Disk
+from tests.simulator.disk import empty_disk
 from tests.simulator.faults import Saboteur
 from tests.simulator.invariants import Checker, InvariantBroken
 from tests.simulator.network import Network
@@ -34,15 +34,14 @@ class Simulation:
         self.trace = Trace(self._scheduler, write_trace)
         self._random = Random(f"run {seed}")
         membership = Membership(tuple(NodeId(f"n{number}") for number in range(1, nodes + 1)))
-        disks = {node_id: Disk() for node_id in membership.voters}
+        disks = {node_id: empty_disk(node_id) for node_id in membership.voters}
         self._checker = Checker(disks)
         self._clients = RecordingClients(self._random, self.trace, self.coverage, self._checker)
         common = (self.plan, self._scheduler, self._random, self.trace, self.coverage)
         self._network = Network(*common, self._deliver)
         world = World(*common, self._checker, self._network, self._clients)
         self._nodes = {
-            node_id: SimulatedNode(node_id, membership, disk, world)
-            for node_id, disk in disks.items()
+            node_id: SimulatedNode(disk, membership, world) for node_id, disk in disks.items()
         }
         self._saboteur = Saboteur(*common, self._network, self._nodes)
         self._probes: set[int] = set()
@@ -108,7 +107,7 @@ class Simulation:
                 node.machine.state.index,
                 node.machine.state.version,
                 node.machine.state.digest.hex(),
-                node.disk.last_index,
+                node.disk.journal.last_index,
             )
             for node in self._nodes.values()
         ]

@@ -6,9 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-import msgspec
-
-from felix.proto.raft import Entry, InstallSnapshot, PeerMessage, SnapshotMeta
+from felix.proto.raft import Entry, PeerMessage, SnapshotMeta
 from tests.simulator.scheduler import Scheduler
 
 LINES_KEPT = 60
@@ -42,15 +40,11 @@ def _in_words(line: _Line) -> str:
 
 
 def _shown(detail: object) -> str:
-    if isinstance(detail, InstallSnapshot):
-        return (
-            f"{detail.sender}->{detail.to} t{detail.term} InstallSnapshot "
-            f"{_shown(detail.meta)} offset={detail.offset}"
-        )
     if isinstance(detail, PeerMessage):
         fields = [
             f"{name}={_shown(getattr(detail, name))}"
             for name in detail.__struct_fields__[3:]  # after sender, to and term
+            if name != "data"
         ]
         kind = type(detail).__name__
         return " ".join([f"{detail.sender}->{detail.to} t{detail.term}", kind, *fields])
@@ -62,6 +56,4 @@ def _shown(detail: object) -> str:
         return (
             f"[{_shown(detail[0])}..{_shown(detail[-1])}]" if len(detail) > 1 else _shown(detail[0])
         )
-    if isinstance(detail, msgspec.Struct):
-        return str(msgspec.structs.astuple(detail))
     return str(detail)
