@@ -43,10 +43,6 @@ class _Sweep(msgspec.Struct, frozen=True):
     """Look for what has waited too long."""
 
 
-class _Flush(msgspec.Struct, frozen=True):
-    """Carry out what has come together."""
-
-
 class _Slice(msgspec.Struct, frozen=True):
     """Go on with a long piece of work."""
 
@@ -81,7 +77,7 @@ class RaftNode(SocketActor):
         super().__init__(failed)
         self._make_parts = make_parts
         self._snapshots = snapshots
-        self._flush_told = self._slice_told = False
+        self._flush_due = self._slice_told = False
         self._last_tick = 0.0
 
     def acquire(self) -> None:
@@ -106,11 +102,11 @@ class RaftNode(SocketActor):
 
     def _hear_peer(self, frames: list[bytes]) -> None:
         self._consensus.hear(frames)
-        self._flush_soon()
+        self._flush_due = True
 
     def _hear_request(self, frames: list[bytes]) -> None:
         self._service.hear_request(frames)
-        self._flush_soon()
+        self._flush_due = True
 
     def hear_forwarded(self, frames: list[bytes]) -> None:
         """Take in a reply of the leader; listened to once a request is passed on."""
@@ -123,7 +119,7 @@ class RaftNode(SocketActor):
         self._last_tick += passed * TICK_S
         self._consensus.tick(min(passed, TICKS_AT_ONCE_MAX))
         self.after(max(0.0, self._last_tick + TICK_S - now), message)
-        self._flush_soon()
+        self._flush_due = True
 
     @handles(_Sweep)
     def _sweep(self, message: _Sweep) -> None:
@@ -137,16 +133,11 @@ class RaftNode(SocketActor):
 
     # --- outputs ------------------------------------------------------------------------------
 
-    def _flush_soon(self) -> None:
-        """Flush after everything that is queued: what comes together goes into one batch."""
-        if not self._flush_told:
-            self._flush_told = True
-            self.actor_ref.tell(_Flush())
-
-    @handles(_Flush)
-    def _flush(self, _: _Flush) -> None:
-        self._flush_told = False
-        self._consensus.flush()
+    def end_turn(self) -> None:
+        """Carry out what the turn brought: what came together goes into one batch."""
+        while self._flush_due:
+            self._flush_due = False
+            self._consensus.flush()
         if self._service.is_rendering:
             self._slice_soon()
 
@@ -176,7 +167,7 @@ class RaftNode(SocketActor):
     def read_released(self, context: int, index: Index | None) -> None:
         """See `StateMachine`."""
         self._service.read_released(context, index)
-        self._flush_soon()
+        self._flush_due = True
 
     def leadership_changed(self, leadership: Leadership) -> None:
         """See `StateMachine`."""
@@ -208,7 +199,7 @@ class RaftNode(SocketActor):
     def _snapshot_loaded(self, message: SnapshotLoaded) -> None:
         if self._replica.loaded(message.snapshot, message.catalog, self._service.finish_command):
             self._service.catalog_replaced()
-            self._flush_soon()
+            self._flush_due = True
 
     def _prune_snapshots(self, needed: tuple[SnapshotMeta, ...]) -> None:
         self._snapshots.tell(SnapshotPrune(needed))

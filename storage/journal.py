@@ -28,6 +28,7 @@ CHECKPOINT_PAGES: Final = 1000
 """The write-ahead file is used again from its start after this many pages (about 4 MB): writing
 over blocks that exist is cheaper to sync than growing a file."""
 
+_INSERT: Final = "insert into log(idx, term, kind, data, crc) values(?,?,?,?,?)"
 _SCHEMA: Final = (
     "create table log("
     " idx integer primary key, term integer not null, kind integer not null,"
@@ -90,15 +91,17 @@ class SqliteJournal:
     def append(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         """Make both durable in one transaction; see the port."""
         db = self._db
+        if len(entries) == 1 and hard_state is None and entries[0].index > self._last:
+            (entry,) = entries  # a statement alone is a transaction, at half the cost
+            db.execute(_INSERT, _row(entry))
+            self._last = entry.index
+            return
         db.execute("begin immediate")
         if entries:
             first = entries[0].index
             if first <= self._last:
                 db.execute("delete from log where idx >= ?", (first,))
-            db.executemany(
-                "insert into log(idx, term, kind, data, crc) values(?,?,?,?,?)",
-                [(e.index, e.term, int(e.kind), e.data, crc_of(e)) for e in entries],
-            )
+            db.executemany(_INSERT, map(_row, entries))
         if hard_state is not None:
             self._put_meta("hard_state", codec.encode(hard_state))
         db.execute("commit")
@@ -177,6 +180,10 @@ class SqliteJournal:
             "insert or replace into meta(key, value, crc) values(?,?,?)",
             (key, value, zlib.crc32(value)),
         )
+
+
+def _row(entry: Entry) -> tuple[int, int, int, bytes, int]:
+    return entry.index, entry.term, int(entry.kind), entry.data, crc_of(entry)
 
 
 def crc_of(entry: Entry) -> int:

@@ -189,6 +189,12 @@ class SocketActor(pykka.ThreadingActor):
     def release(self) -> None:
         """Close what `acquire` opened, in the actor's own thread."""
 
+    def end_turn(self) -> None:
+        """Do what follows from everything that came in together; called after each turn.
+
+        A turn is one message, or all frames that were there to be read, up to a bound.
+        """
+
     def listen(self, socket: zmq.Socket[bytes], handler: FrameHandler) -> None:
         """Hand every message that arrives on a socket to a handler."""
         self._frame_handlers[socket] = handler
@@ -232,24 +238,29 @@ class SocketActor(pykka.ThreadingActor):
 
         A `FelixError` answers the one who asked; anything else is a bug and goes to `failed`.
         """
+        answer = None
         try:
             if type(message) is _Readable:
-                return self._read(message.sockets)
-            return self._handlers[type(message)](self, message)
+                self._read(message.sockets)
+            else:
+                answer = self._handlers[type(message)](self, message)
+            self.end_turn()
         except FelixError:
             raise
         except BaseException as error:
             self._failed(self, error)
             raise
+        return answer
 
     def _read(self, sockets: list[zmq.Socket[bytes]]) -> None:
         for socket in sockets:
             handler = self._frame_handlers.get(socket)
             if handler is None:
                 continue
-            for _ in range(FRAMES_PER_TURN):
-                try:
-                    frames = socket.recv_multipart(zmq.NOBLOCK)
-                except zmq.Again:
-                    break
-                handler(frames)
+            try:
+                for _ in range(FRAMES_PER_TURN):
+                    handler(socket.recv_multipart(zmq.NOBLOCK))
+                    if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # cheaper than an error
+                        break
+            except zmq.Again:
+                pass  # what could be read was a message that libzmq then dropped

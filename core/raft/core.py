@@ -210,6 +210,8 @@ class RaftCore:
         if self._leader is not None:
             self._messages += self._leader.gather(self.commit, self.snapshot)
             self._release_reads(self._leader)  # alone, a leader needs nobody's answer
+        elif self._is_idle():
+            return None
         hard_state = HardState(self.term, self.vote)
         committed_to = Index(
             min(self.commit, self.log.persisted, self.applied + COMMITTED_PER_READY_MAX)
@@ -234,6 +236,19 @@ class RaftCore:
         self._saved = hard_state
         self._writing = True
         return ready
+
+    def _is_idle(self) -> bool:
+        """Say quickly that there is nothing to do; most calls end here."""
+        return not (
+            self._messages
+            or self._replies
+            or self._chunks
+            or self._reads
+            or self.log.handed < self.log.last_index
+            or self.applied < min(self.commit, self.log.persisted)
+            or self.term != self._saved.term
+            or self.vote != self._saved.vote
+        )
 
     def persisted(self) -> None:
         """Report that the last `Ready` was carried out: what it had to write is on disk."""
