@@ -112,7 +112,7 @@ def _configs(count: int, data_dir: Path, base_port: int) -> list[Config]:
 @contextlib.contextmanager
 def _node(config: Config) -> Iterator[_Running]:
     folder = Path(config.data_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / "felix.yaml"
     path.write_text(render(config), encoding="utf-8")
     environment = {

@@ -28,6 +28,8 @@ from felix.storage.data_dir import DataDir
 
 PORT_PATIENCE_S = 3.0
 """A port may still be held by the HTTP processes of a node that was killed a moment ago."""
+SOCKET_PATH_BYTES_MAX = 100
+"""Linux takes 107."""
 CHILD_CHECK_S = 0.25
 CHILD_RESTART_S = 1.0
 
@@ -53,7 +55,7 @@ def serve(config: Config) -> None:
         except OSError:
             data.close()
             raise
-        rpc_local = f"ipc://{stack.enter_context(_scratch_folder())}/rpc"
+        rpc_local = stack.enter_context(_local_rpc(data.path))
         node = Node(node_settings(config, rpc_local), data)
         stack.callback(node.stop)
         node.start()
@@ -85,11 +87,20 @@ def _announce(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _scratch_folder() -> Iterator[str]:
-    """Make a folder for the local socket: its path must stay short, so not in the data folder."""
+def _local_rpc(data_dir: Path) -> Iterator[str]:
+    """Find a place for the socket that the HTTP processes ask.
+
+    In the data directory, where a node that was killed finds it again; in a folder of its own where
+    that path is too long for a socket.
+    """
+    path = data_dir.absolute() / "rpc.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
+        yield f"ipc://{path}"
+        path.unlink(missing_ok=True)
+        return
     folder = tempfile.mkdtemp(prefix="felix-")
     try:
-        yield folder
+        yield f"ipc://{folder}/rpc.sock"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

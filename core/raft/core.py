@@ -278,6 +278,8 @@ class RaftCore:
     @property
     def ticks_since_leader(self) -> int | None:
         """Ticks since the leader was heard from (as leader: since a quorum was); None without."""
+        if self._leader is not None:
+            return self._leader.quorum_silent_ticks()
         return self._elapsed if self.leader_id is not None else None
 
     # --- terms and roles ----------------------------------------------------------------------
@@ -374,6 +376,7 @@ class RaftCore:
                 self._lead()
 
     def _tick_leader(self, leader: Leader) -> None:
+        leader.tick()
         if self._elapsed >= self.config.election_ticks_min:
             self._elapsed = 0
             if not leader.quorum_is_active():

@@ -133,6 +133,18 @@ class Leader:
             progress.active_before, progress.active = progress.active, False
         return active
 
+    def tick(self) -> None:
+        """Let one tick pass."""
+        for progress in self.followers.values():
+            progress.silent_ticks += 1
+
+    def quorum_silent_ticks(self) -> int:
+        """Count the ticks since the last moment at which a quorum was known to follow."""
+        return -quorum.agreed(
+            self._membership,
+            lambda voter: 0 if voter == self._me else -self.followers[voter].silent_ticks,
+        )
+
     def snapshots_in_use(self) -> list[SnapshotMeta]:
         """List the snapshots being sent: their files must stay."""
         return [progress.snapshot for progress in self.followers.values() if progress.snapshot]
@@ -147,6 +159,7 @@ class Leader:
         progress = self.followers.get(sender)
         if progress is not None:
             progress.active = progress.answered = True
+            progress.silent_ticks = 0
         return progress
 
     def _heartbeat(self, to: NodeId, commit: Index, round_: int) -> Heartbeat:

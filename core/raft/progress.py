@@ -36,6 +36,8 @@ class Progress:
         """Heard from since the last check of the quorum."""
         self.active_before = True
         """Heard from between the last two checks."""
+        self.silent_ticks = 0
+        """Since it was last heard from."""
         self.answered = False
         """Heard from since the last beat."""
         self.round_acked = 0

@@ -170,6 +170,7 @@ def test_late_grants_of_an_earlier_try_do_not_count() -> None:
     node.hear(heartbeat(B, A, 4))
     silent(node).work()
     node.hear(PreVoteReply(C, A, Term(1), granted=True))
+    node.hear(PreVoteReply(C, A, Term(4), granted=True))
     assert node.core.term == 4
     node.hear(PreVoteReply(C, A, Term(5), granted=True))
     assert node.core.term == 5
