@@ -19,6 +19,7 @@ from felix.proto.rpc import PROTOCOL
 from felix.transport.options import bind, harden
 
 PEER_QUEUE_MAX = 512
+_NOBLOCK = int(zmq.NOBLOCK)
 PEER_MESSAGE_BYTES_MAX = 64 << 20
 
 
@@ -63,7 +64,7 @@ class Peers:
             self.dropped += 1
             return
         try:
-            outbox.send(codec.encode(PeerFrame(PROTOCOL, self._cluster_id, message)), zmq.NOBLOCK)
+            outbox.send(codec.encode(PeerFrame(PROTOCOL, self._cluster_id, message)), _NOBLOCK)
         except zmq.Again:
             self.dropped += 1
 

@@ -15,7 +15,8 @@ from felix.transport.options import bind, harden
 
 RPC_QUEUE_MAX = 10_000
 REPLY_BYTES_MAX = 32 << 20
-_MORE = zmq.SNDMORE | zmq.NOBLOCK
+_NOBLOCK = int(zmq.NOBLOCK)
+_MORE = int(zmq.SNDMORE | zmq.NOBLOCK)
 
 Route: TypeAlias = tuple[bytes, ...]
 """The frames in front of a request: who asked, and a delimiter if there was one."""
@@ -89,7 +90,7 @@ class RpcServer:
         try:
             for part in route:
                 self.socket.send(part, _MORE)
-            self.socket.send(frame, zmq.NOBLOCK)
+            self.socket.send(frame, _NOBLOCK)
         except zmq.ZMQError:  # gone, or its queue is full
             self.replies_dropped += 1
 
