@@ -38,12 +38,15 @@ class Forwarder:
         listen: Callable[[zmq.Socket[bytes], Callable[[list[bytes]], None]], None],
         on_frames: Callable[[list[bytes]], None],
     ) -> None:
-        """`addresses` are the RPC addresses `host:port`; `listen` polls a new socket."""
+        """`addresses` are the RPC addresses `host:port`; `listen` polls a socket from its first
+        request on: a leader, which passes nothing on, polls none.
+        """
         self._context = context
         self._addresses = addresses
         self._listen = listen
         self._on_frames = on_frames
         self._sockets: dict[NodeId, zmq.Socket[bytes]] = {}
+        self._listened: set[NodeId] = set()
         self._pending: dict[int, Forwarded] = {}
         self._ids = 0
         self._replies: codec.Decoder[Reply] = codec.Decoder(Reply, REPLY_BYTES_MAX)
@@ -66,8 +69,12 @@ class Forwarder:
         onward = msgspec.structs.replace(
             request, id=self._ids, hops=request.hops + 1, timeout_ms=int(timeout_s * 1000)
         )
+        socket = self._socket_to(to)
+        if to not in self._listened:
+            self._listened.add(to)
+            self._listen(socket, self._on_frames)
         try:
-            self._socket_to(to).send(codec.encode(onward), zmq.NOBLOCK)
+            socket.send(codec.encode(onward), zmq.NOBLOCK)
         except zmq.Again as error:
             raise NoLeader("the leader cannot be reached", retry_after_ms=100) from error
         self._pending[self._ids] = Forwarded(incoming, to, time.monotonic() + timeout_s)
@@ -102,5 +109,4 @@ class Forwarder:
             socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits for a node that is not there
             socket.connect(f"tcp://{self._addresses[node]}")
             self._sockets[node] = socket
-            self._listen(socket, self._on_frames)
         return socket
