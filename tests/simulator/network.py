@@ -11,6 +11,7 @@ import msgspec
 from felix.proto.ids import NodeId
 from felix.proto.raft import AnyPeerMessage, InstallSnapshot
 from tests.simulator.coverage import Coverage
+from tests.simulator.invariants import InvariantBroken
 from tests.simulator.plan import Plan
 from tests.simulator.scheduler import Scheduler
 from tests.simulator.trace import Trace
@@ -18,6 +19,8 @@ from tests.simulator.trace import Trace
 Link = tuple[NodeId, NodeId]
 
 LATE_US_MAX = 60_000
+MESSAGES_MAX = 200_000
+"""In one history; the busiest need a fourth of it."""
 
 
 class Network:
@@ -48,6 +51,8 @@ class Network:
     def send(self, message: AnyPeerMessage) -> None:
         """Take a message; it may arrive, sooner or later, or twice."""
         self._coverage.messages_sent += 1
+        if self._coverage.messages_sent > MESSAGES_MAX:
+            raise InvariantBroken(f"more than {MESSAGES_MAX} messages: answers breed answers")
         link = (message.sender, message.to)
         if self._cut.get(link) or self._happens(self._plan.drop):
             self._coverage.messages_dropped += 1

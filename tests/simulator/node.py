@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -20,48 +20,13 @@ from felix.core.raft.ready import ReadRelease, Ready
 from felix.proto.errors import NotLeader
 from felix.proto.ids import Index, NodeId
 from felix.proto.raft import AnyPeerMessage, Entry, InstallSnapshot, Membership, SnapshotMeta
-from tests.simulator.coverage import Coverage
 from tests.simulator.disk import Disk
-from tests.simulator.invariants import Checker
 from tests.simulator.machine import Machine
-from tests.simulator.network import Network
-from tests.simulator.plan import TICK_US, Plan
-from tests.simulator.scheduler import Scheduler
-from tests.simulator.trace import Trace
+from tests.simulator.plan import TICK_US
+from tests.simulator.world import World
 
 TICKS_AT_ONCE_MAX = 10
 SNAPSHOT_WRITE_US_MAX = 60_000
-
-
-class Clients(Protocol):
-    """Those who wait for what a node does."""
-
-    def refused(self, token: int) -> None:
-        """Hear that a write is not in the log, or not any more."""
-        ...
-
-    def committed(self, token: int, index: Index) -> None:
-        """Hear that a write is committed and applied."""
-        ...
-
-    def answered(
-        self, node_id: NodeId, token: int, index: Index | None, machine: Machine, *, by_leader: bool
-    ) -> None:
-        """Hear of a read: it may use the machine as it is; without an index it failed."""
-        ...
-
-
-class World(msgspec.Struct, frozen=True):
-    """What all nodes share."""
-
-    plan: Plan
-    scheduler: Scheduler
-    random: Random
-    trace: Trace
-    coverage: Coverage
-    checker: Checker
-    network: Network
-    clients: Clients
 
 
 class SimulatedNode:

@@ -49,6 +49,7 @@ EVENTS = (
     Fault.HELD_LINK,
 )
 """Faults that begin at some moment and end at another; the others are there all the time."""
+NEED_LINKS = (Fault.PARTITION, Fault.ONE_WAY, Fault.SLOW_LINK, Fault.HELD_LINK)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +82,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def draw_plan(seed: int, nodes: int) -> Plan:
     """Decide what a seed does."""
     random = Random(f"plan {seed}")
-    faults = tuple(fault for fault in Fault if random.random() < 0.5)
+    faults = tuple(
+        fault for fault in Fault if random.random() < 0.5 and (nodes > 1 or fault not in NEED_LINKS)
+    )
     heartbeat = random.choice((1, 2))
     shortest = heartbeat * random.choice((4, 6))
     append_bytes, in_flight = random.choice(((1, 16), (200, 4), (1 << 20, 1), (1 << 20, 256)))

@@ -13,10 +13,11 @@ from tests.simulator.disk import empty_disk
 from tests.simulator.faults import Saboteur
 from tests.simulator.invariants import Checker, InvariantBroken
 from tests.simulator.network import Network
-from tests.simulator.node import SimulatedNode, World
+from tests.simulator.node import SimulatedNode
 from tests.simulator.plan import LIVENESS_US, SAFETY_US, Fault, Plan, draw_plan
 from tests.simulator.scheduler import Scheduler
 from tests.simulator.trace import Trace
+from tests.simulator.world import World
 
 PROBE_EVERY_US = 50_000
 

@@ -1,6 +1,7 @@
 """Deliberate bugs: a simulator that does not find these would not find others.
 
-Each breaks one rule of the algorithm, in the production core, and names what has to break.
+Each breaks one rule of the algorithm in the production core. The seeds are always the same, so that
+a test that fails says something about the simulator and not about chance.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from felix.core.raft import core as core_module
 from felix.core.raft import quorum
 from felix.core.raft.core import RaftCore
 from felix.core.raft.leader import Leader
@@ -111,29 +111,26 @@ def apply_what_is_not_committed(patch: pytest.MonkeyPatch) -> None:
         self.commit = commit
         return found
 
-    patch.setattr(core_module.RaftCore, "ready", eager)
+    patch.setattr(RaftCore, "ready", eager)
 
 
 @pytest.mark.parametrize(
-    ("mutation", "expected"),
+    "mutation",
     [
-        (commit_by_counting_an_earlier_term, ""),
-        (forget_the_vote_in_a_restart, ""),
-        (reply_before_the_write, ""),
-        (read_without_asking_a_quorum, ""),
-        (read_before_the_own_term_has_committed, ""),
-        (append_without_checking_what_comes_before, ""),
-        (let_a_late_append_shorten_the_log, ""),
-        (vote_for_anyone, ""),
-        (apply_what_is_not_committed, ""),
+        commit_by_counting_an_earlier_term,
+        forget_the_vote_in_a_restart,
+        reply_before_the_write,
+        read_without_asking_a_quorum,
+        read_before_the_own_term_has_committed,
+        append_without_checking_what_comes_before,
+        let_a_late_append_shorten_the_log,
+        vote_for_anyone,
+        apply_what_is_not_committed,
     ],
 )
 def test_the_simulator_finds_a_node_that_would(
-    mutation: Patch, expected: str, monkeypatch: pytest.MonkeyPatch
+    mutation: Patch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mutation(monkeypatch)
     results = run_seeds(range(FIRST_SEED, FIRST_SEED + SEEDS_MAX))
-    print(f"found after {results.seeds} seeds")
-    assert results.failures, f"{results.seeds} seeds passed"
-    print(results.failures[0].reason[-300:])
-    assert expected in results.failures[0].reason
+    assert results.failures, f"seeds {FIRST_SEED} to {FIRST_SEED + SEEDS_MAX} all passed"
