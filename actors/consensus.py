@@ -6,13 +6,13 @@ A plain object; `felix.actors.raft_node` runs it. Everything that came together 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
+from felix.actors.freshness import Freshness
 from felix.actors.proposals import Proposals
 from felix.core.histogram import Histogram, HistogramValues
 from felix.core.raft.core import RaftCore
@@ -119,7 +119,7 @@ class Consensus:
         self._snapshot_under_way = False
         self._proposals = Proposals()
         self._batch: list[tuple[int, bytes]] = []
-        self._leader_heard_at = -math.inf
+        self._freshness = Freshness()
         self._leadership: Leadership | None = None
         self._leader_changes = 0
         self._fsync_seconds = Histogram()
@@ -141,21 +141,22 @@ class Consensus:
         if message is not None:
             self.core.step(message)
 
-    def tick(self, ticks: int) -> None:
-        """Let ticks pass."""
+    def tick(self, ticks: int, *, stood_still: bool, inbox_is_empty: bool) -> None:
+        """Let ticks pass; a node that `stood_still` is given fewer than there were."""
         for _ in range(ticks):
             self.core.tick()
         silence = self.core.ticks_since_leader
-        if silence is not None:
-            self._leader_heard_at = time.monotonic() - silence * TICK_S
+        self._freshness.observe(
+            time.monotonic(),
+            None if silence is None else silence * TICK_S,
+            stood_still=stood_still,
+            inbox_is_empty=inbox_is_empty,
+        )
 
     @property
     def silence_s(self) -> float:
-        """Seconds since the leader was heard from, or as the leader a quorum; at most a day.
-
-        By the clock, so that a node which was stopped knows on waking how much it missed.
-        """
-        return min(time.monotonic() - self._leader_heard_at, 86_400.0)
+        """Seconds since the leader was heard from, or as the leader a quorum; at most a day."""
+        return self._freshness.age_s(time.monotonic())
 
     def propose(self, token: int, data: bytes) -> None:
         """Commit this; `committed` or `rejected` brings the token back, if anything does."""

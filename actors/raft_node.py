@@ -87,6 +87,7 @@ class RaftNode(SocketActor):
         self._replica = parts.replica
         self._service = parts.service
         self._consensus.attach(self)
+        self._peer_socket = parts.peer_socket
         self.listen(parts.peer_socket, self._hear_peer)
         self.listen(parts.rpc_socket, self._hear_request)
         self._last_tick = time.monotonic()
@@ -117,7 +118,11 @@ class RaftNode(SocketActor):
         now = time.monotonic()
         passed = int((now - self._last_tick) / TICK_S)
         self._last_tick += passed * TICK_S
-        self._consensus.tick(min(passed, TICKS_AT_ONCE_MAX))
+        self._consensus.tick(
+            min(passed, TICKS_AT_ONCE_MAX),
+            stood_still=passed > TICKS_AT_ONCE_MAX,
+            inbox_is_empty=not self._peer_socket.poll(0),
+        )
         self.after(max(0.0, self._last_tick + TICK_S - now), message)
         self._flush_due = True
 
@@ -130,6 +135,7 @@ class RaftNode(SocketActor):
     def _attach(self, message: Attach) -> None:
         self._snapshots = message.snapshots
         self._replica.attach(message.fanout, message.snapshots)
+        self._consensus.snapshot_skipped()
 
     # --- outputs ------------------------------------------------------------------------------
 

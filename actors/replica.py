@@ -53,11 +53,16 @@ class Replica:
         self.tell_position()
 
     def attach(self, fanout: ActorRef, snapshots: ActorRef) -> None:
-        """Go on with actors that were started anew."""
+        """Go on with actors that were started anew: what was with the old ones is lost."""
         self._fanout = fanout
         self._snapshots = snapshots
         self._told = Version(0)
         self.tell_position()
+        if self._dump is not None:
+            self._dump.close()
+            self._dump = None
+        if self._loading is not None:
+            self._snapshots.tell(SnapshotLoad(self._loading, self._me))
 
     def tell_standing(self, *, knows_leader: bool) -> None:
         """Say whether this node knows what is current."""

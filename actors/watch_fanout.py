@@ -60,6 +60,7 @@ class WatchFanout(SocketActor):
     def acquire(self) -> None:
         """Open the socket and start the clock of the bookmarks."""
         self._publisher = self._open_publisher()
+        self._shared.subscribers = 0
         self.listen(self._publisher.socket, self._hear_subscription)
         self.after(BOOKMARK_S, _BookmarkDue())
 

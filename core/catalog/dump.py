@@ -65,6 +65,10 @@ class Dump:
         self._checksum = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
         self._is_complete = False
 
+    def close(self) -> None:
+        """Stop before the end."""
+        self._walk.close()
+
     def step(self, records_max: int) -> bytes | None:
         """Write the next chunk; None after the last."""
         if self._is_complete:

@@ -43,3 +43,9 @@ class Walk:
             if not self._tables:
                 self._view.close()
         return table, rows
+
+    def close(self) -> None:
+        """Stop before the end."""
+        if self._tables:
+            self._tables.clear()
+            self._view.close()

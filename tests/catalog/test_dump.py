@@ -138,3 +138,11 @@ def test_the_cursor_of_a_feed_does_not_go_back_when_its_tombstones_are_forgotten
     assert encode(again.answer(query)) == encode(
         {"type": "FeedChanges", "items": [], "next_seq": 3}
     )
+
+
+def test_a_dump_that_is_given_up_keeps_no_rows() -> None:
+    catalog = Catalog("c")
+    for _ in range(100):  # more than there may be views
+        dump = Dump(catalog)
+        dump.step(1)
+        dump.close()
