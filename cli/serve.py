@@ -133,7 +133,7 @@ def _http(config: Config, rpc_local: str) -> Iterator[None]:
         bind=config.listen.http,
         workers=config.http.workers,
         threads=config.http.threads,
-        graceful_timeout_s=max(1, int(grace_s)),
+        graceful_timeout_s=max(1, int(grace_s) - 1),  # it ends by itself before it is made to
         log_level=config.log.level,
     )
     lifeline, ours = os.pipe()  # the child reads; our end closes with us, however we end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from felix.core.catalog.catalog import CatalogLimits
+from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.dump import BadDump, Dump, restore
 from felix.core.catalog.store import VIEWS_MAX
 from felix.proto.codec import encode
@@ -142,7 +142,7 @@ def test_the_cursor_of_a_feed_does_not_go_back_when_its_tombstones_are_forgotten
 
 def test_a_dump_that_is_given_up_keeps_no_rows() -> None:
     catalog = Catalog("c")
-    for _ in range(100):  # more than there may be views
+    for _ in range(2 * VIEWS_MAX):
         dump = Dump(catalog)
         dump.step(1)
         dump.close()

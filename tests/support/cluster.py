@@ -242,8 +242,10 @@ class Cluster:
         def same_place() -> bool:
             answers = [node.status() for node in self.nodes]
             statuses[:] = [one for one in answers if one is not None]
-            return len(statuses) == len(self.nodes) and 1 == len(
-                {(one.applied_index, one.commit_index, one.leader_id) for one in statuses}
+            return (
+                len(statuses) == len(self.nodes)
+                and len({(one.applied_index, one.commit_index, one.leader_id) for one in statuses})
+                == 1
             )
 
         eventually(same_place, timeout_s)
