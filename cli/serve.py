@@ -41,10 +41,8 @@ def serve(config: Config) -> None:
 
     Raises: OSError (a port is taken), `storage.errors.StorageError` (the data directory).
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(_stop_signals())
         data = DataDir.open(
             Path(config.data_dir),
             identity_of(config),
@@ -63,9 +61,29 @@ def serve(config: Config) -> None:
         if config.http.enabled:
             stack.enter_context(_http(config, rpc_local))
         _announce(config)
-        stop.wait()
+        os.read(stop, 1)
         node.drain()
         log.info("stopping", name=config.name)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[int]:
+    """Give a descriptor that can be read once SIGTERM or SIGINT has come.
+
+    The kernel hands a signal to any thread. Were the main one waiting for a lock, Python would
+    note the signal and let it wait on; the write to this pipe wakes it whoever got the signal.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    try:
+        yield reading
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)
 
 
 def _announce(config: Config) -> None:

@@ -49,7 +49,7 @@ HOST = "127.0.0.1"
 PORTS = range(21_000, 25_000)
 """Below those that systems hand out for outgoing connections."""
 READY_TIMEOUT_S = 60.0
-LOG_LINES = 60
+LOG_LINES = 100
 TENANT, NAMESPACE = "acme", "load"
 
 _http = urllib3.PoolManager(retries=False, maxsize=4)
@@ -88,7 +88,7 @@ class RunningNode:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment | {"TMPDIR": str(self.scratch)},
+                env=environment | {"TMPDIR": str(self.scratch), "PYTHONFAULTHANDLER": "1"},
                 start_new_session=True,
             )
         self.is_paused = False
@@ -126,9 +126,17 @@ class RunningNode:
         self._signal(signal.SIGTERM)
 
     def wait(self, timeout_s: float = 30.0) -> int:
-        """Wait for the end of the process and give its exit code."""
+        """Wait for the end of the process and give its exit code.
+
+        One that does not end is made to write down what its threads are doing.
+        """
         assert self._process is not None
-        return self._process.wait(timeout_s)
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGABRT)
+            self._process.wait()
+            raise
 
     def _signal(self, number: int) -> None:
         assert self._process is not None

@@ -1,0 +1,91 @@
+"""`felix-controlplane dev`: a whole cluster in one command."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import urllib3
+
+from felix.cli.config import LISTENERS
+from felix.cli.dev import PORTS_PER_NODE, ReadyFile
+from tests.support.cluster import children_of, free_ports, is_free, process_state
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+NODES, BROKERS = 3, 2
+START_S = 60.0
+
+
+@contextmanager
+def dev(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], ReadyFile, Path]]:
+    """Run it until the block ends; give the process, its ready file, and what it prints."""
+    ready, output = folder / "ready.json", folder / "output"
+    command = [sys.executable, "-m", "felix", "dev", "--nodes", str(NODES), "--brokers"]
+    command += [str(BROKERS), "--data-dir", str(folder / "data"), "--ready-file", str(ready)]
+    command += ["--base-port", str(free_ports(NODES * PORTS_PER_NODE)[0])]
+    with output.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
+        try:
+            eventually(lambda: ready.exists() or process.poll() is not None, START_S)
+            assert process.poll() is None, output.read_text()
+            yield process, msgspec.json.decode(ready.read_bytes(), type=ReadyFile), output
+        except BaseException:
+            print(output.read_text())
+            raise
+        finally:
+            process.terminate()  # its nodes end with it, also when it was told before
+            process.wait(60)
+
+
+def test_dev_says_where_everything_is_runs_its_own_example_and_ends_whole() -> None:
+    with tempfile.TemporaryDirectory(prefix="felix-test-") as folder:
+        with dev(Path(folder)) as (process, ready, output):
+            assert_the_ready_file_is_right(process, ready)
+            assert_the_printed_commands_work(output)
+            processes = [node.pid for node in ready.nodes]
+            processes += [child for pid in processes for child in children_of(pid)]
+            process.terminate()
+            assert process.wait(30) == 0
+        assert {process_state(pid) for pid in processes} <= {"X", "Z"}
+        for node in ready.nodes:
+            assert all(is_free(getattr(node, name)) for name in LISTENERS)
+
+
+def assert_the_ready_file_is_right(process: subprocess.Popen[bytes], ready: ReadyFile) -> None:
+    assert len({node.id for node in ready.nodes}) == NODES
+    assert sorted(children_of(process.pid)) == sorted(node.pid for node in ready.nodes)
+    http = urllib3.PoolManager(retries=False, timeout=10.0)
+    for node in ready.nodes:
+        command = Path(f"/proc/{node.pid}/cmdline").read_text().split("\0")
+        assert node.config in command
+        seen = http.request("GET", f"http://{node.http}/v1/cluster").json()
+        member = next(one for one in seen["members"] if one["id"] == node.id)
+        assert member["name"] == node.name
+        assert member["addresses"] == {name: getattr(node, name) for name in LISTENERS}
+        assert http.request("GET", f"http://{node.metrics}/ready").data == b"ok"
+    http.clear()
+
+
+def assert_the_printed_commands_work(output: Path) -> None:
+    """Run them as they stand; every broker says that it has heard of all three."""
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl here")
+    lines = output.read_text().splitlines()
+    commands = [line.strip() for line in lines if line.strip().startswith("curl ")]
+    assert len(commands) == 3
+    answers = [
+        subprocess.run(command, shell=True, capture_output=True, timeout=30, check=True).stdout
+        for command in commands
+    ]
+    assert b'"stream":"orders"' in answers[2], answers
+    for number in range(1, BROKERS + 1):
+        heard = f"broker-{number} v3 CREATE Stream acme/billing/orders"
+        eventually(lambda heard=heard: heard in output.read_text())  # type: ignore[misc]  # mypy cannot infer a lambda with a default
