@@ -23,6 +23,8 @@ from felix.storage.ports import Recovered
 
 FORMAT: Final = b"1"
 PAGE_BYTES: Final = 4096
+TRIM_ROWS_AT_ONCE: Final = 500
+TRIM_ROWS_PER_APPEND: Final = 100
 _HEAD: Final = struct.Struct(">QQB")
 CHECKPOINT_PAGES: Final = 1000
 """The write-ahead file is used again from its start after this many pages (about 4 MB): writing
@@ -45,6 +47,8 @@ class SqliteJournal:
         """Open or create the database. Raises: Damaged."""
         self._path = path
         self._last = Index(0)
+        self._first = self._first_kept = Index(1)
+        """The oldest entry stored, and the oldest that is still wanted."""
         self._hard_state: codec.Decoder[HardState] = codec.Decoder(HardState)
         self._snapshot: codec.Decoder[SnapshotMeta] = codec.Decoder(SnapshotMeta)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -86,17 +90,22 @@ class SqliteJournal:
             raise Damaged(f"{self._path} cannot be read: {error}") from error
         self._check_complete(recovered)
         self._last = entries[-1].index if entries else Index(0)
+        reached = recovered.snapshot.index if recovered.snapshot else 0
+        self._first = entries[0].index if entries else Index(reached + 1)
+        self._first_kept = self._first
         return recovered
 
     def append(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         """Make both durable in one transaction; see the port."""
         db = self._db
-        if len(entries) == 1 and hard_state is None and entries[0].index > self._last:
+        is_one_new = len(entries) == 1 and hard_state is None and entries[0].index > self._last
+        if is_one_new and self._first_kept <= self._first:
             (entry,) = entries  # a statement alone is a transaction, at half the cost
             db.execute(_INSERT, _row(entry))
             self._last = entry.index
             return
         db.execute("begin immediate")
+        self._trim(TRIM_ROWS_PER_APPEND)
         if entries:
             first = entries[0].index
             if first <= self._last:
@@ -109,10 +118,15 @@ class SqliteJournal:
             self._last = entries[-1].index
 
     def compact(self, snapshot: SnapshotMeta, first_kept: Index) -> None:
-        """Point to a durable snapshot and forget the entries before `first_kept`."""
+        """Point to a durable snapshot and forget the entries before `first_kept`.
+
+        Many are forgotten little by little, with the appends that follow: deleting ten thousand
+        takes as long as a hundred commits.
+        """
         self._db.execute("begin immediate")
         self._put_meta("snapshot", codec.encode(snapshot))
-        self._db.execute("delete from log where idx < ?", (first_kept,))
+        self._first_kept = first_kept
+        self._trim(TRIM_ROWS_AT_ONCE)
         self._db.execute("commit")
 
     def install(self, snapshot: SnapshotMeta) -> None:
@@ -122,6 +136,7 @@ class SqliteJournal:
         self._db.execute("delete from log")
         self._db.execute("commit")
         self._last = Index(0)
+        self._first = self._first_kept = Index(snapshot.index + 1)
 
     def close(self) -> None:
         """Close the database."""
@@ -132,6 +147,12 @@ class SqliteJournal:
         if crc_of(entry) != crc:
             raise Damaged(f"{self._path}: entry {index} does not match its CRC")
         return entry
+
+    def _trim(self, rows_max: int) -> None:
+        """Forget some of what is not wanted any more, within the present transaction."""
+        if self._first < self._first_kept:
+            self._first = Index(min(self._first_kept, self._first + rows_max))
+            self._db.execute("delete from log where idx < ?", (self._first,))
 
     def _check_complete(self, recovered: Recovered) -> None:
         entries = recovered.entries

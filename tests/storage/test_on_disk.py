@@ -251,3 +251,23 @@ def test_whatever_is_missing_or_changed_in_the_journal_is_noticed(
     journal = SqliteJournal(tmp_path / "journal.db")
     with closing(journal), pytest.raises(Damaged):
         journal.recover()
+
+
+def test_many_entries_are_forgotten_little_by_little_and_none_too_many(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.db")
+    journal.recover()
+    journal.append(None, [_entry(n) for n in range(1, 3001)])
+    snapshot = SnapshotMeta(Index(2900), Term(1), Membership(()), 1, "")
+    journal.compact(snapshot, Index(2501))
+    for n in range(3001, 3031):
+        journal.append(None, [_entry(n)])
+    journal.close()
+    journal = SqliteJournal(tmp_path / "journal.db")
+    with closing(journal):
+        entries = journal.recover().entries
+    assert entries[0].index == 2501
+    assert entries[-1].index == 3030
+
+
+def _entry(index: int) -> Entry:
+    return Entry(Index(index), Term(1), EntryKind.COMMAND, b"data")
