@@ -14,10 +14,12 @@ import zmq
 from felix.cli.config import LimitsConfig, RaftTimings
 from felix.proto.commands import UpdateTenant
 from felix.proto.control_plane import Answered, Call
-from felix.proto.updates import WATCH_TOPIC
+from felix.proto.rpc import PROTOCOL
+from felix.proto.updates import WATCH_TOPIC, WatchHeader
+from felix.transport.publisher import WATCH_QUEUE_MAX, Publisher
 from felix.transport.rpc_client import RpcClient
 from tests.cluster.follower import Follower
-from tests.support.cluster import NAMESPACE, TENANT, RunningNode, cluster
+from tests.support.cluster import HOST, NAMESPACE, TENANT, RunningNode, cluster, free_ports
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -87,6 +89,25 @@ def test_a_subscriber_that_does_not_read_costs_bounded_memory_and_slows_nobody()
         assert starved.client.statistics().gaps_found > 0
         assert len(starved.snapshots) == 2, "what it had missed was not in the history any more"
         assert all(len(follower.snapshots) == 1 for follower in healthy)
+
+
+def test_what_a_subscriber_does_not_read_is_dropped_and_not_kept() -> None:
+    (port,) = free_ports(1)
+    header = WatchHeader(PROTOCOL, "c", 1, 1, 1, "n", 0, "")
+    with zmq.Context() as context, closing(Publisher(context, f"{HOST}:{port}")) as publisher:
+        with closing(context.socket(zmq.SUB)) as subscriber:
+            subscriber.setsockopt(zmq.RCVHWM, 1)
+            subscriber.setsockopt(zmq.SUBSCRIBE, WATCH_TOPIC)
+            subscriber.connect(f"tcp://{HOST}:{port}")
+            assert publisher.take(publisher.socket.recv_multipart())
+            for number in range(UPDATES):
+                publisher.send(header, f"{number:08d}".encode() * (TEXT_BYTES // 8))
+            received = 0
+            while subscriber.poll(1000):
+                subscriber.recv_multipart()
+                received += 1
+        print(received, "of", UPDATES, "came through")
+        assert WATCH_QUEUE_MAX <= received < UPDATES // 2
 
 
 def a_subscriber_that_does_not_read(node: RunningNode) -> ExitStack:
