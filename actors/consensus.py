@@ -206,20 +206,16 @@ class Consensus:
         self._proposals.add(first, self.core.term, [token for token, _ in batch])
 
     def _carry_out(self, ready: Ready) -> None:
-        # New entries leave at once, so that the followers' disks work while this node applies.
-        # Without any, whoever waits for an answer comes first.
+        # Whoever waits for an answer comes first; but new entries leave before this node applies,
+        # so that the followers' disks work meanwhile, and a follower answers before it applies.
         leads = self.core.is_leader
-        if ready.entries and leads:
-            self._send_all(ready)
+        if leads and not ready.entries:
             self._deliver(ready)
-            self._write(ready)
-        elif leads:
+        self._send_all(ready)
+        if leads and ready.entries:
             self._deliver(ready)
-            self._send_all(ready)
-            self._write(ready)
-        else:
-            self._send_all(ready)
-            self._write(ready)
+        self._write(ready)
+        if not leads:
             self._deliver(ready)
         for chunk in ready.chunks:
             self._put_down(chunk)
