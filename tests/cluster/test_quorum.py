@@ -46,6 +46,7 @@ def a_stream(name: str, shards: int = 1) -> dict[str, object]:
 def test_without_a_quorum_a_node_refuses_in_time_and_still_says_what_it_has(three: Cluster) -> None:
     node, *killed = three.nodes
     assert node.http("POST", STREAMS, a_stream("before")).status == 201
+    three.wait_converged()  # so that this node has it too
     for other in killed:
         other.kill()
     eventually(lambda: node.probe("/ready").status == 503)
