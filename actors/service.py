@@ -20,6 +20,7 @@ from felix.actors.watchers import Watchers
 from felix.core.catalog import validation
 from felix.core.catalog.catalog import Applied
 from felix.proto import codec
+from felix.proto.cluster import Operation
 from felix.proto.commands import PROPOSAL_FORMAT, Command, Proposal, Stamp
 from felix.proto.errors import (
     DeadlineExceeded,
@@ -29,6 +30,7 @@ from felix.proto.errors import (
     NotApplied,
     OutcomeUnknown,
     Overloaded,
+    UnknownMessage,
 )
 from felix.proto.ids import Epoch, Index, NodeId, Term, Version
 from felix.proto.queries import AnyQuery, ClusterStatus, GetCluster, GetSnapshot, WatchUpdates
@@ -113,6 +115,8 @@ class Service:
                 raise Overloaded("too many requests are in flight", retry_after_ms=RETRY_AFTER_MS)
             if isinstance(incoming.request.message, Command):
                 self._take_command(incoming)
+            elif isinstance(incoming.request.message, Operation):
+                raise UnknownMessage("the cluster cannot be changed yet")
             else:
                 self._take_query(incoming)
         except FelixError as error:
@@ -278,7 +282,7 @@ class Service:
             elif isinstance(query, WatchUpdates):
                 self._answer_watch(incoming, query)
             else:
-                assert not isinstance(query, Command | GetCluster)
+                assert not isinstance(query, Command | GetCluster | Operation)
                 self._answer_query(incoming, query)
         except FelixError as error:
             self._refuse(incoming, error)

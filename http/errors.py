@@ -25,6 +25,9 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "already_exists": 409,
     "conflict": 409,
     "future_version": 409,
+    "membership_refused": 409,
+    "transfer_refused": 409,
+    "feature_level_too_low": 409,
     "compacted": 410,
     "precondition_failed": 412,
     "too_large": 413,
@@ -38,6 +41,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "deadline_exceeded": 503,
     "outcome_unknown": 503,
     "shutting_down": 503,
+    "disk_full": 507,
 }
 """Every code that this face can say."""
 

@@ -104,7 +104,7 @@ def _collection(
             request=new,
             response=one,
             status=201,
-            refusals=(404, 409, 415, 422) if has_parent else (409, 415, 422),
+            refusals=(404, 409, 415, 422, 507) if has_parent else (409, 415, 422, 507),
             parameters=(KEY,),
         ),
     )
@@ -136,7 +136,7 @@ def _single(
             summary=f"Change a {noun}; members that are absent or null stay as they are",
             request=patch,
             response=one,
-            refusals=(404, 412, 415, 422),
+            refusals=(404, 412, 415, 422, 507),
             parameters=PRECONDITION,
         ),
         Route(

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from felix.proto import commands, queries, resources, updates
+from felix.proto import cluster, commands, queries, resources, updates
 from felix.proto.commands import Deleted
 from felix.proto.rpc import Answer, AnyRequest, Consistency
 
@@ -75,6 +75,10 @@ _ANSWERS: dict[type[AnyRequest], type] = {
     queries.GetFeedSnapshot: queries.FeedSnapshot,
     queries.GetFeedChanges: queries.FeedChanges,
     queries.GetCluster: queries.ClusterStatus,
+    cluster.AddMember: queries.ClusterStatus,
+    cluster.UpdateMember: queries.ClusterStatus,
+    cluster.RemoveMember: queries.ClusterStatus,
+    cluster.TransferLeadership: queries.ClusterStatus,
 }
 
 

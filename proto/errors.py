@@ -174,6 +174,30 @@ class TooLarge(NotApplied):
     code = "too_large"
 
 
+class DiskFull(NotApplied):
+    """The leader's disk is nearly full: only what frees space is taken until there is more."""
+
+    code = "disk_full"
+
+
+class MembershipRefused(NotApplied):
+    """A membership change that is not possible, or not now; `details["reason"]` says why."""
+
+    code = "membership_refused"
+
+
+class TransferRefused(NotApplied):
+    """Leadership could not be handed over; `details["reason"]` says why. Writes go on."""
+
+    code = "transfer_refused"
+
+
+class FeatureLevelTooLow(NotApplied):
+    """Not every voter can apply this yet; `details` has `needed` and `active`."""
+
+    code = "feature_level_too_low"
+
+
 class ShuttingDown(NotApplied):
     """The node is stopping and takes no new work."""
 

@@ -180,7 +180,8 @@ class FeedChanges(msgspec.Struct, frozen=True, tag_field="type"):
     """The next `since`: one more than the last item's `seq` when the answer was cut."""
 
 
-MemberRole = Literal["leader", "follower", "candidate", "learner", "unknown"]
+MemberRole = Literal["leader", "follower", "candidate", "learner", "outsider", "unknown"]
+"""`outsider`: a node that no cluster has taken in (yet); it describes itself so."""
 
 
 class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -197,6 +198,13 @@ class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     """Entries behind the leader's last one; known to the leader only."""
     active: bool | None = None
     """Heard from within the last election timeout; known to the leader only."""
+    voter: bool = False
+    leaving: bool = False
+    """A voter of the old half of a change that is under way."""
+    replaces: str | None = None
+    """Of a learner: the voter that leaves when it is promoted."""
+    level: int = 1
+    """The feature level of the build it runs."""
 
 
 class ClusterStatus(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
@@ -213,6 +221,12 @@ class ClusterStatus(msgspec.Struct, frozen=True, tag_field="type", kw_only=True)
     epoch: int
     digest: str
     members: list[MemberStatus]
+    change_under_way: bool = False
+    """A membership change is not committed yet, or only its first half is."""
+    feature_level: int = 1
+    """In force in the whole cluster."""
+    alarms: list[str] = []
+    """What an operator should look at, in words."""
 
 
 AnyAnswer: TypeAlias = (

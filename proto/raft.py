@@ -20,6 +20,8 @@ class EntryKind(IntEnum):
     """Proposed by a new leader to commit what earlier terms left behind (section 3.6.2)."""
     COMMAND = 1
     """An encoded `Proposal` for the state machine."""
+    MEMBERSHIP = 2
+    """An encoded `Membership`: in force from the moment it is in a node's log (section 4.1)."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -38,11 +40,57 @@ class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     vote: NodeId | None = None
 
 
+class Addresses(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a member can be reached, by listener: `host:port` each; empty where it cannot be."""
+
+    peers: str
+    rpc: str
+    watch: str = ""
+    http: str = ""
+    metrics: str = ""
+
+
+class Member(msgspec.Struct, frozen=True, array_like=True):
+    """Somebody who takes part, with what others must know to reach it."""
+
+    id: NodeId
+    name: str
+    addresses: Addresses
+    level: int = 1
+    """The feature level of the build it runs."""
+    replaces: NodeId | None = None
+    """Of a learner: the voter that leaves when it is promoted."""
+
+
+class RemovedMember(msgspec.Struct, frozen=True, array_like=True):
+    """Somebody who took part and never will again."""
+
+    id: NodeId
+    name: str
+    peers: str
+    """Where it may still be listening (`host:port`), to be told."""
+
+
 class Membership(msgspec.Struct, frozen=True, array_like=True):
-    """Who takes part: the names of the members' addresses live elsewhere."""
+    """Who takes part, at one point of the log (chapter 4)."""
 
     voters: tuple[NodeId, ...]
-    """Sorted."""
+    """Sorted. Empty: this node has not been taken in by any cluster."""
+    outgoing: tuple[NodeId, ...] = ()
+    """Sorted. Not empty: two majorities are needed, of these and of `voters` (section 4.3)."""
+    learners: tuple[NodeId, ...] = ()
+    """Sorted. They get the log and have no say; the leader promotes them once they keep up."""
+    members: tuple[Member, ...] = ()
+    """Everyone in the three lists, sorted by identity."""
+    removed: tuple[RemovedMember, ...] = ()
+    """The last ones that left, oldest first."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Proof of a state machine at one point of the log."""
+
+    index: Index
+    digest: str
 
 
 class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True):
@@ -82,6 +130,8 @@ class RequestVote(PeerMessage, frozen=True, array_like=True, tag=True, gc=False)
 
     last_index: Index
     last_term: Term
+    by_transfer: bool = False
+    """The leader itself asked for this: having heard from it lately is no reason to refuse."""
 
 
 class VoteReply(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
@@ -126,6 +176,8 @@ class HeartbeatReply(PeerMessage, frozen=True, array_like=True, tag=True, gc=Fal
     """Answer to `Heartbeat`."""
 
     round: int
+    checkpoint: Checkpoint | None = None
+    """The newest the sender has, for the leader to hold against those of others."""
 
 
 class InstallSnapshot(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
@@ -159,6 +211,24 @@ class ReadIndexReply(PeerMessage, frozen=True, array_like=True, tag=True, gc=Fal
     index: Index
 
 
+class TimeoutNow(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """From the leader to its successor: stand for election at once (section 3.10)."""
+
+
+class Dismissal(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """To a node that stands for election and was removed: you do not take part any more."""
+
+    index: Index
+    """Of the entry that removed it, or of a later one."""
+
+
+class Divergence(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
+    """From the leader: your state machine is not that of the majority."""
+
+    checkpoint: Checkpoint
+    """What the majority has where the receiver has something else."""
+
+
 AnyPeerMessage: TypeAlias = (
     PreVote
     | PreVoteReply
@@ -172,6 +242,9 @@ AnyPeerMessage: TypeAlias = (
     | SnapshotReply
     | ReadIndexRequest
     | ReadIndexReply
+    | TimeoutNow
+    | Dismissal
+    | Divergence
 )
 
 

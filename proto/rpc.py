@@ -6,6 +6,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from felix.proto.cluster import AnyOperation
 from felix.proto.commands import AnyCommand, Deleted
 from felix.proto.errors import ErrorReply
 from felix.proto.queries import AnyAnswer, AnyQuery
@@ -19,7 +20,7 @@ NO_RESULT: Final = msgspec.Raw(b"\xc0")
 
 Consistency = Literal["linearizable", "stale"]
 
-AnyRequest: TypeAlias = AnyCommand | AnyQuery
+AnyRequest: TypeAlias = AnyCommand | AnyQuery | AnyOperation
 Answer: TypeAlias = Resource | Deleted | AnyAnswer
 
 

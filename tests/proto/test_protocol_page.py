@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 
+from felix.proto.cluster import AnyOperation
 from felix.proto.commands import AnyCommand
 from felix.proto.errors import BY_CODE
 from felix.proto.queries import AnyQuery
@@ -48,7 +49,9 @@ def test_every_error_code_stands_in_the_table_with_its_outcome(code: str) -> Non
     assert f"| `{code}` | {BY_CODE[code].outcome} |" in PAGE
 
 
-@pytest.mark.parametrize("kind", [*get_args(AnyCommand), *get_args(AnyQuery)])
+@pytest.mark.parametrize(
+    "kind", [*get_args(AnyCommand), *get_args(AnyQuery), *get_args(AnyOperation)]
+)
 def test_every_request_and_each_of_its_fields_is_described(kind: type) -> None:
     assert re.search(rf"\b{kind.__name__}\b", PAGE), kind.__name__
     for field in kind.__struct_fields__:  # type: ignore[attr-defined]  # a msgspec struct

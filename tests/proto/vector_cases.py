@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from felix.proto import commands, errors, queries, raft, resources, updates
+from felix.proto import cluster, commands, errors, queries, raft, resources, updates
 from felix.proto.codec import encode
 from felix.proto.commands import PROPOSAL_FORMAT, Deleted, Proposal, Stamp
 from felix.proto.digest import Digest
@@ -36,6 +36,8 @@ class Case(msgspec.Struct, frozen=True):
 CLUSTER = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 LEADER = "11111111111111111111111111111111"
 FOLLOWER = "22222222222222222222222222222222"
+
+ADDRESSES = raft.Addresses(peers="10.0.0.1:8444", rpc="10.0.0.1:9000")
 
 TENANT = resources.Tenant(
     tenant_id="acme",
@@ -123,6 +125,10 @@ def requests() -> list[Case]:
         queries.GetFeedSnapshot(feed="streams"),
         queries.GetFeedChanges(feed="streams", since=3),
         queries.GetCluster(),
+        cluster.AddMember(member_id=FOLLOWER, name="node-2", addresses=ADDRESSES, replace=True),
+        cluster.UpdateMember(member_id=FOLLOWER, addresses=ADDRESSES),
+        cluster.RemoveMember(member="node-2"),
+        cluster.TransferLeadership(target="node-2"),
     ]
     cases = [
         Case(
@@ -150,7 +156,7 @@ def requests() -> list[Case]:
 
 def replies() -> list[Case]:
     """Answers and errors."""
-    cluster = queries.ClusterStatus(
+    status = queries.ClusterStatus(
         cluster_id=CLUSTER,
         node_id=LEADER,
         leader_id=LEADER,
@@ -169,6 +175,7 @@ def replies() -> list[Case]:
                 match_index=9,
                 lag=0,
                 active=True,
+                voter=True,
             )
         ],
     )
@@ -197,7 +204,7 @@ def replies() -> list[Case]:
             queries.FeedChanges([queries.FeedChange(3, "created", STREAM.key, STREAM)], 4),
             4,
         ),
-        "cluster": ("a cluster of one", cluster, 4),
+        "cluster": ("a cluster of one", status, 4),
     }
     cases = [
         Case(f"reply-{name}", what, Reply(PROTOCOL, 7, version, 0, None, raw(result)), Reply)
@@ -261,14 +268,22 @@ def log_and_peers() -> list[Case]:
         raft.AppendEntries(*ids, Index(8), Term(2), Index(8), (entry,)),
         raft.AppendReply(*ids, True, Index(9)),
         raft.Heartbeat(*ids, Index(9), 4),
-        raft.HeartbeatReply(*ids, 4),
+        raft.HeartbeatReply(*ids, 4, raft.Checkpoint(Index(8), digest_of(*ALL))),
         raft.InstallSnapshot(*ids, meta, 0, b"\x00\xff"),
         raft.SnapshotReply(*ids, Index(8), 2, False),
         raft.ReadIndexRequest(*ids, 5),
         raft.ReadIndexReply(*ids, 5, Index(9)),
+        raft.TimeoutNow(*ids),
+        raft.Dismissal(*ids, Index(9)),
+        raft.Divergence(*ids, raft.Checkpoint(Index(8), digest_of(*ALL))),
     ]
+    member = raft.Member(ids[0], "node-1", ADDRESSES)
+    learner = raft.Member(ids[1], "node-2", ADDRESSES, 1, NodeId("3" * 32))
+    gone = raft.RemovedMember(NodeId("4" * 32), "node-4", "10.0.0.4:8444")
+    membership = raft.Membership((ids[0],), (), (ids[1],), (member, learner), (gone,))
     return [
         Case("proposal", "the content of one log entry", proposal, Proposal),
+        Case("membership", "the content of a membership entry", membership, raft.Membership),
         *(
             Case(
                 f"peer-{type(message).__name__}",

@@ -12,9 +12,10 @@ from felix.core.catalog import validation
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.rendering import SnapshotRendering
 from felix.proto import codec
+from felix.proto.cluster import Operation
 from felix.proto.commands import PROPOSAL_FORMAT, AnyCommand, Command, Proposal, Stamp
 from felix.proto.control_plane import Answered, Call
-from felix.proto.errors import ErrorReply, ValidationFailed, from_reply
+from felix.proto.errors import ErrorReply, MembershipRefused, ValidationFailed, from_reply
 from felix.proto.ids import Index
 from felix.proto.queries import ClusterStatus, GetCluster, GetSnapshot, MemberStatus, WatchUpdates
 from felix.proto.rpc import Answer, AnyRequest
@@ -51,6 +52,8 @@ class LocalControlPlane:
                 return self._command(message, call)
             if isinstance(message, GetCluster):
                 return self._answered(self._cluster())
+            if isinstance(message, Operation):
+                raise MembershipRefused("this is one process", details={"reason": "one_process"})
             if isinstance(message, GetSnapshot):
                 return self._answered(self._snapshot(message))
             if isinstance(message, WatchUpdates):
