@@ -67,8 +67,15 @@ def updating(membership: Membership, command: UpdateMember) -> Membership | None
     return memberships.with_addresses(membership, node_id, command.addresses, command.level)
 
 
-def removing(membership: Membership, command: RemoveMember) -> Membership:
-    """Work out the first half of a removal. Raises: NotFound, MembershipRefused."""
+def removing(membership: Membership, command: RemoveMember) -> Membership | None:
+    """Work out the first half of a removal; None if it has left already.
+
+    Raises: NotFound, MembershipRefused.
+    """
+    if any(command.member in {one.id, one.name} for one in membership.removed) and not any(
+        command.member in {one.id, one.name} for one in membership.members
+    ):
+        return None
     node_id = find(membership, command.member)
     if membership.voters == (node_id,):
         raise _refused("last_voter", "the last voter cannot leave")

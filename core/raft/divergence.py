@@ -14,6 +14,8 @@ from felix.core.raft import quorum
 from felix.proto.ids import Index, NodeId
 from felix.proto.raft import Checkpoint, Membership
 
+CHECKPOINT_ENTRIES: Final = 1024
+"""Digests are noted at the multiples of this, so that all members note the same ones."""
 REMEMBERED_MAX: Final = 64
 
 

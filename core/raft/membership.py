@@ -152,8 +152,9 @@ class Memberships:
         return self._known[-1][0]
 
     def at(self, index: Index) -> Membership:
-        """Look up the one in force once `index` was the last entry."""
-        return next(one for start, one in reversed(self._known) if start <= index)
+        """Look up the one in force once `index` was the last entry; else the oldest known."""
+        oldest = self._known[0][1]
+        return next((one for start, one in reversed(self._known) if start <= index), oldest)
 
     def take(self, entries: Sequence[Entry]) -> bool:
         """Note what entries at the end of the log say; say whether anything changed.

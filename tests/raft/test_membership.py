@@ -302,6 +302,14 @@ def test_who_is_not_there_cannot_be_removed() -> None:
         founded(A)[A].core.change_membership(RemoveMember(member="node-B"))
 
 
+def test_removing_twice_changes_nothing() -> None:
+    three = founded(A, B, C)
+    for word in (C, C, "node-C"):
+        three[A].core.change_membership(RemoveMember(member=word))
+        three.settle()
+    assert three[A].core.membership.voters == (A, B)
+
+
 def test_who_was_removed_is_never_taken_in_again() -> None:
     three = founded(A, B, C)
     three[A].core.change_membership(RemoveMember(member="node-C"))

@@ -42,6 +42,7 @@ from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import FelixError
 from felix.proto.queries import ClusterStatus, GetCluster
 from felix.proto.rpc import AnyRequest
+from felix.storage.data_dir import read_identity
 from felix.transport.rpc_client import RpcClient
 from tests.support.waiting import eventually
 
@@ -62,7 +63,6 @@ class RunningNode:
         """`folder` becomes the node's own: configuration, log, data and temporary files."""
         self.config = config
         self.name = config.name
-        self.id = config.node_id(config.name)
         self.rpc = f"tcp://{config.listen.rpc}"
         self.endpoints = (self.rpc, f"tcp://{config.listen.watch}")
         self.data_dir = Path(config.data_dir)
@@ -73,6 +73,13 @@ class RunningNode:
         self._process: subprocess.Popen[bytes] | None = None
         self.scratch.mkdir(parents=True)
         self.config_file.write_text(render(config), encoding="utf-8")
+
+    @property
+    def id(self) -> str:
+        """The identity that the node drew when it first started."""
+        identity = read_identity(self.data_dir)
+        assert identity is not None
+        return identity.node_id
 
     # --- the process --------------------------------------------------------------------------
 
