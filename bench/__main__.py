@@ -41,7 +41,7 @@ _WIDTH_MIN = 110
 @click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="PNG to draw.")
 @click.option("--rounds", default=3, show_default=True, help="Turns of each system.")
 @click.option(
-    "--trials", default=10, show_default=True, help="Kills, restarts, or fetches of a snapshot."
+    "--trials", default=10, show_default=True, help="Kills, restarts, fetches of a snapshot."
 )
 @click.option("--count", default=2000, show_default=True, help="Commits in sequence.")
 @click.option("--seconds", default=10.0, show_default=True, help="Of the load with 64 in flight.")
