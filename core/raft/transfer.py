@@ -54,7 +54,7 @@ def why_unfit(progress: Progress, last: Index) -> str | None:
     """Say why a voter could not take over at once."""
     if not progress.is_active:
         return "not_alive"
-    if progress.mode is not Mode.REPLICATE or last - progress.match > LAG_MAX:
+    if progress.mode is Mode.SNAPSHOT or last - progress.match > LAG_MAX:
         return "lagging"
     return None
 

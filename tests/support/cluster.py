@@ -69,6 +69,8 @@ class RunningNode:
         self.scratch = folder / "tmp"
         self.log = folder / "node.log"
         self.config_file = folder / "felix.yaml"
+        self.module = "felix"
+        """What `python -m` runs."""
         self.is_paused = False
         self._process: subprocess.Popen[bytes] | None = None
         self.scratch.mkdir(parents=True)
@@ -91,7 +93,7 @@ class RunningNode:
         }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "felix", "serve", "--config", str(self.config_file)],
+                [sys.executable, "-m", self.module, "serve", "--config", str(self.config_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
