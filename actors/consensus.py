@@ -196,8 +196,8 @@ class Consensus:
         self.core.found(membership)
 
     def meet(self, addresses: Mapping[NodeId, Addresses]) -> None:
-        """Learn where members are, for as long as the log does not say so."""
-        self._met.update(addresses)
+        """Learn where members are, whatever the log says; nothing takes that back."""
+        self._met = dict(addresses)
         self._reach()
 
     def snapshot_skipped(self) -> None:
@@ -356,15 +356,15 @@ class Consensus:
     def _reach(self) -> None:
         """Be connected to whoever takes part, and to those that may still have to be told."""
         membership = self.core.membership
-        addresses = {node_id: met.peers for node_id, met in self._met.items()}
-        addresses |= {gone.id: gone.peers for gone in membership.removed}
+        addresses = {gone.id: gone.peers for gone in membership.removed}
         addresses |= {one.id: one.addresses.peers for one in membership.members}
+        addresses |= {node_id: met.peers for node_id, met in self._met.items()}
         self._peers.reach(addresses)
 
     def rpc_addresses(self) -> dict[NodeId, str]:
         """List where the other members take requests."""
         return {
-            one.id: one.addresses.rpc
+            one.id: self._met.get(one.id, one.addresses).rpc
             for one in self.core.membership.members
             if one.id != self.core.id
         }

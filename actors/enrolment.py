@@ -20,6 +20,7 @@ from felix.proto.control_plane import Call
 from felix.proto.errors import FelixError
 from felix.proto.ids import NodeId
 from felix.proto.queries import ClusterStatus, GetCluster
+from felix.proto.raft import Addresses
 from felix.transport.contacts import Contacts
 from felix.transport.socket_actor import SocketActor, handles
 
@@ -53,11 +54,11 @@ class Enrolment(SocketActor):
         contacts: Contacts,
         newcomer: Newcomer,
         own_endpoint: str,
-        seeds: Mapping[str, str],
+        seeds: Mapping[str, Addresses],
         raft: ActorRef,
         must_stop: Callable[[MustStop], None],
     ) -> None:
-        """`seeds` are the RPC endpoints of other members by their names.
+        """`seeds` says where other members are by the configuration, by their names.
 
         `contacts` are the caller's to close, before it stops this actor.
         """
@@ -68,8 +69,9 @@ class Enrolment(SocketActor):
         self._seeds = dict(seeds)
         self._raft = raft
         self._must_stop = must_stop
-        self._known = dict(seeds)
+        self._known: dict[str, str] = {}
         """Every endpoint to ask, by the name of its node."""
+        self._met: dict[NodeId, Addresses] = {}
         self._endpoints: list[str] = []
         """Those that may know a leader."""
         self._pause_s = LOOK_S_MIN
@@ -89,7 +91,7 @@ class Enrolment(SocketActor):
             is_member = not enrolment.is_outsider(mine)
             knows_way = is_member and mine.leader_id is not None
             others = {} if knows_way else self._ask_others(mine)
-            self._introduce(mine, others)
+            self._introduce(mine, {} if knows_way else others)
             self._endpoints = [self._own_endpoint] if knows_way else list(self._known.values())
             self._carry_out(enrolment.decide(self._newcomer, mine, others))
         self.after(self._pause_s, message)
@@ -98,17 +100,26 @@ class Enrolment(SocketActor):
             self._pause_s = LOOK_SETTLED_S
 
     def _introduce(self, mine: ClusterStatus, others: Mapping[str, ClusterStatus]) -> None:
-        """Let an outsider know where members are, so that it can answer them."""
-        if not enrolment.is_outsider(mine):
-            return
+        """Let a node that knows no leader know where members are.
+
+        An outsider has nothing else to go by. And where all members have moved at once, what the
+        log says of them is wrong for all: but one that answers where the configuration says is
+        there.
+        """
         met = {
             NodeId(member.id): enrolment.addresses_of(member)
             for status in others.values()
             if status.cluster_id == mine.cluster_id
             for member in status.members
-            if member.id != mine.node_id
+            if enrolment.is_outsider(mine) and member.id != mine.node_id
         }
-        if met:
+        met |= {
+            NodeId(status.node_id): self._seeds[name]
+            for name, status in others.items()
+            if name in self._seeds and status.cluster_id == mine.cluster_id
+        }
+        if met != self._met:
+            self._met = met
             self._raft.tell(MeetMembers(met))
 
     def _carry_out(self, decision: enrolment.Decision) -> None:
@@ -148,9 +159,9 @@ class Enrolment(SocketActor):
 
     def _ask_others(self, mine: ClusterStatus) -> dict[str, ClusterStatus]:
         """Ask everyone known: those configured, and those that the log names."""
-        self._known = dict(self._seeds)
+        self._known = {name: f"tcp://{there.rpc}" for name, there in self._seeds.items()}
         for member in mine.members:
-            if member.id != mine.node_id and member.addresses.get("rpc"):
+            if member.id != mine.node_id and member.name not in self._known:
                 self._known[member.name] = f"tcp://{member.addresses['rpc']}"
         found = {name: self._ask(endpoint) for name, endpoint in self._known.items()}
         return {name: status for name, status in found.items() if status is not None}

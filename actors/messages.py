@@ -32,7 +32,7 @@ class FoundCluster(msgspec.Struct, frozen=True):
 
 
 class MeetMembers(msgspec.Struct, frozen=True):
-    """Members of the cluster are there."""
+    """Members are there, whatever the log says; replaces what was said before."""
 
     addresses: dict[NodeId, Addresses]
 

@@ -33,7 +33,7 @@ from felix.core.enrolment import Newcomer
 from felix.core.raft.config import RaftConfig
 from felix.core.raft.core import RaftCore
 from felix.proto.ids import Term
-from felix.proto.raft import Member, Membership, SnapshotMeta
+from felix.proto.raft import Addresses, Member, Membership, SnapshotMeta
 from felix.storage.data_dir import DataDir
 from felix.storage.ports import Recovered
 from felix.transport.contacts import Contacts
@@ -63,8 +63,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     newcomer: Newcomer
     """Who this node is."""
-    seeds: dict[str, str]
-    """RPC endpoints of the other members that it is configured with, by name."""
+    seeds: dict[str, Addresses]
+    """Where the other members are by the configuration, by name."""
     listen_peers: str
     listen_rpc: str
     listen_watch: str

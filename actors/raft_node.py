@@ -145,6 +145,7 @@ class RaftNode(SocketActor):
     @handles(MeetMembers)
     def _meet(self, message: MeetMembers) -> None:
         self._consensus.meet(message.addresses)
+        self._service.membership_changed()
 
     @handles(HandOver)
     def _hand_over(self, _: HandOver) -> None:

@@ -75,7 +75,9 @@ def _draw(config: Config, stop: int) -> Identity:
     while cluster_id is None:
         if not told:
             told = True
-            log.warning("waiting for a member of the cluster to answer", seeds=seeds_of(config))
+            log.warning(
+                "waiting for a member of the cluster to answer", seeds=sorted(seeds_of(config))
+            )
         if select.select([stop], [], [], ASK_AGAIN_S)[0]:
             raise _Stopped
         cluster_id = _cluster_of_the_others(config)
@@ -90,8 +92,8 @@ def _draw(config: Config, stop: int) -> Identity:
 
 def _cluster_of_the_others(config: Config) -> str | None:
     """Ask each of the other members which cluster it belongs to."""
-    for endpoint in seeds_of(config).values():
-        client = RpcClient(endpoint)
+    for there in seeds_of(config).values():
+        client = RpcClient(f"tcp://{there.rpc}")
         try:
             call = Call(timeout_s=ASK_S, consistency="stale")
             status = client.ask(GetCluster(), call).result

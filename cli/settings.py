@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from felix.actors.consensus import TICK_S
 from felix.actors.node import NodeSettings
-from felix.cli.config import LISTENERS, Config
+from felix.cli.config import LISTENERS, Config, MemberConfig
 from felix.core.catalog.catalog import CatalogLimits
 from felix.core.enrolment import Newcomer
 from felix.core.raft.config import RaftConfig
@@ -21,23 +21,27 @@ def owner_of(config: Config) -> Owner:
     return Owner(config.cluster.name, config.name)
 
 
-def seeds_of(config: Config) -> dict[str, str]:
-    """List the RPC endpoints of the other members, by name."""
+def seeds_of(config: Config) -> dict[str, Addresses]:
+    """Say where the other members are, by name."""
     return {
-        member.name: f"tcp://{member.rpc}"
+        member.name: addresses_of(member)
         for member in config.cluster.members
         if member.name != config.name
     }
 
 
+def addresses_of(member: MemberConfig) -> Addresses:
+    """Say where a member is."""
+    return Addresses(**{name: getattr(member, name) for name in LISTENERS})
+
+
 def node_settings(config: Config, identity: Identity, rpc_local: str) -> NodeSettings:
     """Cut out what the actors need."""
-    me = config.self_as_member
     return NodeSettings(
         newcomer=Newcomer(
             id=NodeId(identity.node_id),
             name=identity.name,
-            addresses=Addresses(**{name: getattr(me, name) for name in LISTENERS}),
+            addresses=addresses_of(config.self_as_member),
             level=FEATURE_LEVEL,
             cluster_id=identity.cluster_id,
             is_founder=identity.founder,
