@@ -41,11 +41,11 @@ class MeetMembers(msgspec.Struct, frozen=True):
 
 
 class HandOver(msgspec.Struct, frozen=True):
-    """This node will stop soon: another is to lead."""
+    """To RaftNode, by `ask`: another is to lead; answered with whether that has begun."""
 
 
 class TurnAway(msgspec.Struct, frozen=True):
-    """This node stops now: take no more requests, finish those under way."""
+    """To RaftNode, by `ask`: take no more requests; answered with how many are under way."""
 
 
 # --- RaftNode -> WatchFanout --------------------------------------------------------------------

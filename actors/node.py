@@ -137,9 +137,10 @@ class Node:
         one election timeout.
         """
         self._stopping = True
-        self._raft.tell(HandOver())
         deadline = time.monotonic() + self._settings.raft.election_ticks_min * TICK_S
         with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
+            if not self._raft.ask(HandOver(), timeout=ASK_TIMEOUT_S):
+                return
             while time.monotonic() < deadline:
                 raft = self.statistics().raft
                 if raft.leader_id not in {None, self._settings.newcomer.id}:

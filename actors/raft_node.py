@@ -148,9 +148,9 @@ class RaftNode(SocketActor):
         self._service.membership_changed()
 
     @handles(HandOver)
-    def _hand_over(self, _: HandOver) -> None:
-        self._service.hand_over()
+    def _hand_over(self, _: HandOver) -> bool:
         self._flush_due = True
+        return self._service.hand_over()
 
     @handles(TurnAway)
     def _turn_away(self, _: TurnAway) -> int:

@@ -46,6 +46,8 @@ from felix.transport.rpc_server import Incoming, RpcServer
 
 CLUSTER_FORWARD_TIMEOUT_S = 1.0
 RETRY_AFTER_MS = 100
+FORMER_LEADER_PATIENCE_S = 0.3
+"""One that handed leadership over says within this time what became of a request."""
 
 
 class CatalogStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,12 +293,9 @@ class Service:
             self._consensus.read_index(context)
 
     def leadership_changed(self, leadership: Leadership) -> None:
-        """Give up on what a former leader was asked."""
+        """Wait only a moment for what a former leader was asked, and go on with what waited."""
         self._leadership = leadership
-        self._end_forwarded(
-            lambda one: one.to != leadership.leader_id,
-            OutcomeUnknown("the leader was lost while it had the request"),
-        )
+        self._forwarder.doubt(leadership.leader_id, FORMER_LEADER_PATIENCE_S)
         self._finish_operations()
         if leadership.leader_id is not None:
             for incoming in self._leaderless.take_all():
@@ -306,10 +305,12 @@ class Service:
         """Be connected to the RPC sockets of the members that there are now."""
         self._forwarder.reach(self._consensus.rpc_addresses())
 
-    def hand_over(self) -> None:
-        """Let another node lead, if this one does and there is one."""
-        with contextlib.suppress(NotLeader, TransferRefused):  # not ours, or nobody to take it
+    def hand_over(self) -> bool:
+        """Begin to let another node lead; False if this one does not, or there is nobody."""
+        with contextlib.suppress(NotLeader, TransferRefused):
             self._consensus.core.transfer(None)
+            return True
+        return False
 
     def turn_away(self) -> int:
         """Take no more requests; count those that are still under way."""
@@ -415,6 +416,8 @@ class Service:
             self._refuse(self._commands.pop(token).incoming, error)
         for incoming in self._reads.overdue(now):
             self._refuse(incoming, NoLeader("no quorum within the deadline", retry_after_ms=1000))
+        lost = OutcomeUnknown("the leader was lost while it had the request")
+        self._end_forwarded(lambda one: one.is_doubtful and one.deadline <= now, lost)
         self._end_forwarded(lambda one: one.deadline <= now, error)
         self._finish_operations()
         no_leader = NoLeader("there is no leader", retry_after_ms=RETRY_AFTER_MS)

@@ -26,6 +26,8 @@ class Forwarded(msgspec.Struct, frozen=True):
     to: NodeId
     deadline: float
     """Monotonic."""
+    is_doubtful: bool = False
+    """That node does not lead any more; if it lives, it will say what became of the request."""
 
 
 class Forwarder:
@@ -102,6 +104,15 @@ class Forwarder:
             return None
         incoming = forwarded.incoming
         return incoming, msgspec.structs.replace(reply, id=incoming.request.id)
+
+    def doubt(self, leader: NodeId | None, patience_s: float) -> None:
+        """Wait only so long for what nodes were asked that do not lead any more."""
+        until = time.monotonic() + patience_s
+        for id_, one in self._pending.items():
+            if one.to != leader and not one.is_doubtful:
+                self._pending[id_] = msgspec.structs.replace(
+                    one, deadline=min(one.deadline, until), is_doubtful=True
+                )
 
     def give_up(self, is_hopeless: Callable[[Forwarded], bool]) -> list[Incoming]:
         """Forget the requests for which this holds, and return them."""
