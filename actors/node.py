@@ -33,6 +33,7 @@ from felix.core.enrolment import Newcomer
 from felix.core.raft.config import RaftConfig
 from felix.core.raft.core import RaftCore
 from felix.proto.ids import Term
+from felix.proto.levels import EXIT_TOO_OLD, TooOld, check_entries
 from felix.proto.raft import Addresses, Member, Membership, SnapshotMeta
 from felix.storage.data_dir import DataDir
 from felix.storage.ports import Recovered
@@ -113,10 +114,14 @@ class Node:
         self._stopping = False
 
     def start(self) -> None:
-        """Start the actors, each after the ones it tells. Raises: OSError when a port is taken."""
+        """Start the actors, each after the ones it tells.
+
+        Raises: OSError when a port is taken, TooOld when a newer build has left its marks.
+        """
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._start_errors: list[BaseException] = []
         recovered = self._data.journal.recover()
+        check_entries(recovered.entries)
         catalog = self._restored(recovered.snapshot)
         if recovered.snapshot:
             self._data.snapshots.prune([recovered.snapshot])
@@ -307,7 +312,7 @@ class Node:
             return
         if not hasattr(self, "_raft") and isinstance(error, OSError):
             self._start_errors.append(error)  # start() reports it
-        elif isinstance(actor, RaftNode) or not hasattr(self, "_raft"):
+        elif isinstance(actor, RaftNode) or not hasattr(self, "_raft") or type(error) is TooOld:
             self._fatal(type(actor).__name__, error)
         else:
             actor.stop()
@@ -336,6 +341,10 @@ class Node:
 
 
 def _end_process(name: str, error: BaseException) -> None:
+    if isinstance(error, TooOld):
+        sys.stderr.write(f"felix-controlplane: {error}\n")
+        sys.stderr.flush()
+        os._exit(EXIT_TOO_OLD)
     sys.stderr.write(f"felix-controlplane: {name} failed, the node cannot go on\n")
     traceback.print_exception(error)
     sys.stderr.flush()

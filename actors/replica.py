@@ -17,9 +17,8 @@ from felix.actors.watch_position import Position, WatchPosition
 from felix.core.catalog.catalog import Applied, Catalog
 from felix.core.catalog.dump import Dump
 from felix.core.raft.divergence import CHECKPOINT_ENTRIES
-from felix.proto import codec
-from felix.proto.commands import Proposal
 from felix.proto.ids import Epoch, Index, Term, Version
+from felix.proto.levels import read_proposal
 from felix.proto.raft import Entry, EntryKind, Membership, SnapshotMeta
 from felix.proto.updates import RawUpdate
 
@@ -55,7 +54,6 @@ class Replica:
         self._dump: Dump | None = None
         self._loading: SnapshotMeta | None = None
         self._held: list[tuple[Sequence[Entry], dict[Index, int]]] = []
-        self._proposals: codec.Decoder[Proposal] = codec.Decoder(Proposal)
         self.tell_position()
 
     def attach(self, fanout: ActorRef, snapshots: ActorRef) -> None:
@@ -84,6 +82,7 @@ class Replica:
         """Apply entries in order, answer what was proposed here, then publish.
 
         While a snapshot is being loaded they are held back. Says whether there were updates.
+        Raises: TooOld.
         """
         if self._loading is not None:
             self._held.append((entries, tokens))
@@ -93,7 +92,7 @@ class Replica:
         answers: list[tuple[int, Applied]] = []
         for entry in entries:
             if entry.kind is EntryKind.COMMAND:
-                applied = catalog.apply(entry.index, self._proposals.decode(entry.data))
+                applied = catalog.apply(entry.index, read_proposal(entry.index, entry.data))
                 updates.extend(applied.updates)
                 token = tokens.get(entry.index)
                 if token is not None:

@@ -22,9 +22,9 @@ from felix.actors.replica import Replica
 from felix.actors.watchers import Watchers
 from felix.core.catalog import validation
 from felix.core.catalog.catalog import Applied
-from felix.proto import codec
+from felix.proto import codec, levels
 from felix.proto.cluster import Operation
-from felix.proto.commands import PROPOSAL_FORMAT, Command, Proposal, Stamp
+from felix.proto.commands import Command, Proposal, SetFeatureLevel, Stamp
 from felix.proto.errors import (
     DeadlineExceeded,
     ErrorReply,
@@ -152,6 +152,10 @@ class Service:
         assert isinstance(command, Command)
         validation.check(command)
         validation.check_idempotency_key(request.idempotency_key)
+        # An older node must not get what it would only half understand; raising is the leader's.
+        if self._leadership.is_leader or not isinstance(command, SetFeatureLevel):
+            active = self._replica.catalog.feature_level
+            levels.check(command, active, self._consensus.core.membership)
         if not self._leadership.is_leader:
             self._pass_on(incoming, request.timeout_ms / 1000)
             return
@@ -162,7 +166,7 @@ class Service:
             request.source,
             request.idempotency_key,
         )
-        data = codec.encode(Proposal(PROPOSAL_FORMAT, stamp, command))
+        data = codec.encode(Proposal(levels.level_of(command), stamp, command))
         self._tokens += 1
         deadline = time.monotonic() + request.timeout_ms / 1000
         self._commands[self._tokens] = _Pending(incoming, deadline)
@@ -212,6 +216,7 @@ class Service:
             digest=catalog.digest,
             members=self._consensus.members(),
             change_under_way=core.change_is_under_way,
+            feature_level=catalog.feature_level,
             removed=[one.id for one in core.membership.removed],
         )
         self._rpc.answer(incoming.route, incoming.request.id, status, catalog.version)

@@ -14,6 +14,7 @@ from felix.cli import logs
 from felix.cli.dev import DevError, dev
 from felix.cli.serve import EXIT_START, serve
 from felix.core.catalog.dump import BadDump
+from felix.proto.levels import EXIT_TOO_OLD, TooOld
 from felix.storage.errors import StorageError
 
 EXIT_CONFIG = 2
@@ -40,6 +41,8 @@ def serve_command(path: Path | None) -> None:
     logs.set_up(config.log)
     try:
         sys.exit(serve(config))
+    except TooOld as error:
+        _end(EXIT_TOO_OLD, str(error))
     except (OSError, StorageError, BadDump) as error:
         _end(EXIT_START, str(error))
 

@@ -17,7 +17,8 @@ from typing import Final
 from felix.proto import codec
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index, Term
-from felix.proto.raft import Entry, EntryKind, HardState, SnapshotMeta
+from felix.proto.levels import entry_kind
+from felix.proto.raft import Entry, HardState, SnapshotMeta
 from felix.storage.errors import Damaged
 from felix.storage.ports import Recovered
 
@@ -69,7 +70,7 @@ class SqliteJournal:
             raise Damaged(f"{path} is not a journal: {error}") from error
 
     def recover(self) -> Recovered:
-        """Read everything, checking every entry. Raises: Damaged."""
+        """Read everything, checking every entry. Raises: Damaged, TooOld."""
         try:
             hard_state = self._get_meta("hard_state")
             if hard_state is None:
@@ -143,10 +144,9 @@ class SqliteJournal:
         self._db.close()
 
     def _checked(self, index: int, term: int, kind: int, data: bytes, crc: int) -> Entry:
-        entry = Entry(Index(index), Term(term), EntryKind(kind), data)
-        if crc_of(entry) != crc:
+        if _crc(index, term, kind, data) != crc:
             raise Damaged(f"{self._path}: entry {index} does not match its CRC")
-        return entry
+        return Entry(Index(index), Term(term), entry_kind(index, kind), data)
 
     def _trim(self, rows_max: int) -> None:
         """Forget some of what is not wanted any more, within the present transaction."""
@@ -209,4 +209,8 @@ def _row(entry: Entry) -> tuple[int, int, int, bytes, int]:
 
 def crc_of(entry: Entry) -> int:
     """Compute an entry's checksum over all that it says."""
-    return zlib.crc32(entry.data, zlib.crc32(_HEAD.pack(entry.index, entry.term, entry.kind)))
+    return _crc(entry.index, entry.term, entry.kind, entry.data)
+
+
+def _crc(index: int, term: int, kind: int, data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(_HEAD.pack(index, term, kind)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -16,7 +16,10 @@ from felix.proto import codec
 from felix.proto.digest import Digest
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index
+from felix.proto.levels import FEATURE_LEVEL, TooOld
 from felix.proto.resources import RESOURCE_TYPES, Key, ResourceKind
+
+T = TypeVar("T")
 
 FORMAT: Final = 1
 CHECKSUM_BYTES: Final = 16
@@ -26,7 +29,14 @@ class BadDump(Exception):
     """A dump is not what a catalog wrote."""
 
 
-class Header(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True):
+    """What can be read of a header that a newer build wrote."""
+
+    format: int
+    feature_level: int = 1
+
+
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     """The first chunk."""
 
     format: int
@@ -37,6 +47,7 @@ class Header(msgspec.Struct, frozen=True):
     applied_index: int
     log_time_ms: int
     last_seq: dict[ResourceKind, int]
+    feature_level: int = 1
 
 
 class Trailer(msgspec.Struct, frozen=True):
@@ -60,6 +71,7 @@ class Dump:
             catalog.applied_index,
             catalog.log_time_ms,
             dict(catalog.feeds.last_seq),
+            catalog.feature_level,
         )
         self._walk = Walk(view, (*PUBLIC, *INTERNAL))
         self._checksum = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
@@ -86,12 +98,10 @@ class Dump:
 
 
 def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
-    """Build the catalog that was dumped. Raises: BadDump."""
+    """Build the catalog that was dumped. Raises: BadDump, TooOld."""
     iterator = _without_trailer(chunks)
     try:
-        header = codec.Decoder[Header](Header).decode(next(iterator, b""))
-        if header.format != FORMAT:
-            raise BadDump(f"format {header.format}, this build reads {FORMAT}")
+        header = _header(next(iterator, b""), iterator)
         catalog = Catalog(header.cluster_id, header.epoch, limits)
         for chunk in iterator:
             table, rows = _table_of(chunk)
@@ -106,10 +116,33 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
         version=header.version,
         applied_index=Index(header.applied_index),
         log_time_ms=header.log_time_ms,
+        feature_level=header.feature_level,
         digest=digest,
         last_seq=header.last_seq,
     )
     return catalog
+
+
+def _header(chunk: bytes, rest: Iterator[bytes]) -> Header:
+    envelope = codec.Decoder[Envelope](Envelope).decode(chunk)
+    if envelope.feature_level > FEATURE_LEVEL or envelope.format > FORMAT:
+        for _ in rest:
+            pass  # only what is whole tells the truth about its level
+        raise TooOld(
+            f"the snapshot needs feature level {envelope.feature_level} (format "
+            f"{envelope.format}), this build has {FEATURE_LEVEL} (format {FORMAT})"
+        )
+    if envelope.format != FORMAT:
+        raise BadDump(f"format {envelope.format}, this build reads {FORMAT}")
+    return _strictly(codec.Decoder[Header](Header), chunk)
+
+
+def _strictly(decoder: codec.Decoder[T], data: bytes) -> T:
+    """Read what this build would have written just so; see `levels.read_proposal`."""
+    found = decoder.decode(data)
+    if codec.encode(found) != data:
+        raise BadDump(f"a {type(found).__name__} has something that this build does not know")
+    return found
 
 
 def _without_trailer(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -141,7 +174,9 @@ def _table_of(chunk: bytes) -> tuple[str, list[msgspec.Raw]]:
 
 
 def _put(catalog: Catalog, table: str, raw: msgspec.Raw) -> None:
-    row = _rows[table].decode(memoryview(raw))
+    data = bytes(raw)
+    # What is unknown in a row of a public table shows in the digest.
+    row = _rows[table].decode(data) if table in PUBLIC else _strictly(_rows[table], data)
     catalog.store.put(table, _key_of(row), row)
 
 
