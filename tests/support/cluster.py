@@ -71,6 +71,8 @@ class RunningNode:
         self.config_file = folder / "felix.yaml"
         self.module = "felix"
         """What `python -m` runs."""
+        self.build: Path | None = None
+        """The folder with the build that it runs; None: the one under test."""
         self.is_paused = False
         self._process: subprocess.Popen[bytes] | None = None
         self.scratch.mkdir(parents=True)
@@ -99,6 +101,7 @@ class RunningNode:
                 stderr=log,
                 env=environment | {"TMPDIR": str(self.scratch), "PYTHONFAULTHANDLER": "1"},
                 start_new_session=True,
+                cwd=self.build,
             )
         self.is_paused = False
 
