@@ -106,10 +106,10 @@ def read_proposal(index: Index, data: bytes) -> Proposal:
         proposal = _proposals.decode(data)
     except FelixError as error:
         check_level(f"entry {index}", _envelopes.decode(data).level)
-        raise _unknown(f"entry {index}", str(error)) from error
+        raise unknown(f"entry {index}", str(error)) from error
     check_level(f"entry {index}", proposal.level)
     if codec.encode(proposal) != data:
-        raise _unknown(f"entry {index}", f"a member of {type(proposal.command).__name__}")
+        raise unknown(f"entry {index}", f"a member of {type(proposal.command).__name__}")
     return proposal
 
 
@@ -131,10 +131,11 @@ def entry_kind(index: int, kind: int) -> EntryKind:
     try:
         return EntryKind(kind)
     except ValueError as error:
-        raise _unknown(f"entry {index}", f"entries of kind {kind}") from error
+        raise unknown(f"entry {index}", f"entries of kind {kind}") from error
 
 
-def _unknown(what: str, why: str) -> TooOld:
+def unknown(what: str, why: str) -> TooOld:
+    """Say that something whole holds what no build of this level would have written."""
     return TooOld(
         f"{what} was written by a newer build than this one, of feature level {FEATURE_LEVEL}, "
         f"which does not know: {why}"

@@ -16,7 +16,7 @@ from felix.proto import codec
 from felix.proto.digest import Digest
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index
-from felix.proto.levels import FEATURE_LEVEL, TooOld
+from felix.proto.levels import FEATURE_LEVEL, TooOld, unknown
 from felix.proto.resources import RESOURCE_TYPES, Key, ResourceKind
 
 T = TypeVar("T")
@@ -101,14 +101,18 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
     """Build the catalog that was dumped. Raises: BadDump, TooOld."""
     iterator = _without_trailer(chunks)
     try:
-        header = _header(next(iterator, b""), iterator)
+        header = _header(next(iterator, b""))
         catalog = Catalog(header.cluster_id, header.epoch, limits)
         for chunk in iterator:
             table, rows = _table_of(chunk)
             for raw in rows:
                 _put(catalog, table, raw)
-    except FelixError as error:
-        raise BadDump(f"a dump that cannot be read: {error}") from error
+    except (FelixError, TooOld) as error:
+        for _ in iterator:
+            pass  # only what is whole tells of a newer build; else it is damaged
+        if isinstance(error, TooOld):
+            raise
+        raise unknown("the snapshot", str(error)) from error
     digest = _digest_of(catalog)
     if digest.hex() != header.digest:
         raise BadDump(f"the objects have digest {digest.hex()}, the header says {header.digest}")
@@ -123,11 +127,9 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
     return catalog
 
 
-def _header(chunk: bytes, rest: Iterator[bytes]) -> Header:
+def _header(chunk: bytes) -> Header:
     envelope = codec.Decoder[Envelope](Envelope).decode(chunk)
     if envelope.feature_level > FEATURE_LEVEL or envelope.format > FORMAT:
-        for _ in rest:
-            pass  # only what is whole tells the truth about its level
         raise TooOld(
             f"the snapshot needs feature level {envelope.feature_level} (format "
             f"{envelope.format}), this build has {FEATURE_LEVEL} (format {FORMAT})"
@@ -141,7 +143,7 @@ def _strictly(decoder: codec.Decoder[T], data: bytes) -> T:
     """Read what this build would have written just so; see `levels.read_proposal`."""
     found = decoder.decode(data)
     if codec.encode(found) != data:
-        raise BadDump(f"a {type(found).__name__} has something that this build does not know")
+        raise unknown("the snapshot", f"a member of {type(found).__name__}")
     return found
 
 
@@ -169,14 +171,12 @@ _rows: Final[dict[str, codec.Decoder[Any]]] = {
 def _table_of(chunk: bytes) -> tuple[str, list[msgspec.Raw]]:
     table, rows = _tables.decode(chunk)
     if table not in _rows:
-        raise BadDump(f"unknown table {table!r}")
+        raise unknown("the snapshot", f"the table {table!r}")
     return table, rows
 
 
 def _put(catalog: Catalog, table: str, raw: msgspec.Raw) -> None:
-    data = bytes(raw)
-    # What is unknown in a row of a public table shows in the digest.
-    row = _rows[table].decode(data) if table in PUBLIC else _strictly(_rows[table], data)
+    row = _strictly(_rows[table], bytes(raw))
     catalog.store.put(table, _key_of(row), row)
 
 

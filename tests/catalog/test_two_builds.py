@@ -11,7 +11,7 @@ import pytest
 from felix.core.catalog.dump import BadDump, restore
 from felix.proto import levels
 from felix.proto.codec import encode
-from felix.proto.commands import CreateCache, SetFeatureLevel
+from felix.proto.commands import CreateCache, DeleteCache, SetFeatureLevel
 from felix.proto.errors import FeatureLevelTooLow
 from felix.proto.ids import Index, NodeId
 from felix.proto.levels import TooOld
@@ -22,8 +22,8 @@ from tests.support.next_build import Build, load
 ENTRIES: Final = 4000
 RESTARTS: Final = 0.01
 Parts = dict[str, object]
-SPACE: Final = {"tenant_id": "acme", "namespace": "prod"}
-NAMES: Final = {**SPACE, "cache": "rates"}
+SPACE: Final[Any] = {"tenant_id": "acme", "namespace": "prod"}
+NAMES: Final[Any] = {**SPACE, "cache": "rates"}
 LABEL: Final[Parts] = {"type": "LabelCache", **NAMES, "label": "cold"}
 CREATE_LABELLED: Final[Parts] = {"type": "CreateCache", **NAMES, "label": "hot"}
 
@@ -252,3 +252,21 @@ def test_nothing_unknown_in_a_proposal_is_passed_over() -> None:
     parts[2]["colour"] = "red"
     with pytest.raises(TooOld, match="a member of CreateCache"):
         levels.read_proposal(Index(1), encode(parts))
+
+
+@pytest.mark.parametrize("then", ["is there", "is gone"])
+def test_a_snapshot_with_something_unknown_is_neither_read_in_part_nor_called_damaged(
+    older: Build, newer: Build, then: str
+) -> None:
+    """Its writer forgot to say that it needs more: in a public row, or in one that stays hidden."""
+    catalog = newer.make_catalog("c1")
+    newer.apply(catalog, newer.entry(newer.command(encode(tenant())), NOON_MS))
+    newer.apply(catalog, newer.entry(newer.command(encode(namespace())), NOON_MS))
+    newer.apply(catalog, newer.entry(newer.command(encode(CREATE_LABELLED)), NOON_MS))
+    if then == "is gone":
+        newer.apply(catalog, newer.entry(newer.command(encode(DeleteCache(**NAMES))), NOON_MS))
+    dump = newer.dumped(catalog)
+    with pytest.raises(TooOld, match="the snapshot was written by a newer build"):
+        restore(dump, older.limits())
+    with pytest.raises(BadDump):
+        restore(dump[:-1], older.limits())
