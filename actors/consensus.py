@@ -87,7 +87,7 @@ class StateMachine(Protocol):
 class MustStop(msgspec.Struct, frozen=True):
     """Why a node cannot go on."""
 
-    cause: Literal["removed", "foreign", "diverged"]
+    cause: Literal["removed", "foreign", "diverged", "too_old"]
     message: str
 
 

@@ -23,7 +23,7 @@ from felix.actors.watchers import Watchers
 from felix.core.catalog import validation
 from felix.core.catalog.catalog import Applied
 from felix.proto import codec, levels
-from felix.proto.cluster import Operation
+from felix.proto.cluster import AddMember, Operation, UpdateMember
 from felix.proto.commands import Command, Proposal, SetFeatureLevel, Stamp
 from felix.proto.errors import (
     DeadlineExceeded,
@@ -141,9 +141,13 @@ class Service:
             self._refuse(incoming, error)
 
     def _take_operation(self, incoming: Incoming) -> None:
+        operation = incoming.request.message
         if not self._leadership.is_leader:
             self._pass_on(incoming, incoming.request.timeout_ms / 1000)
-        elif not self._operations.begin(incoming):
+            return
+        if isinstance(operation, AddMember | UpdateMember):
+            levels.check_joining(operation, self._replica.catalog.feature_level)
+        if not self._operations.begin(incoming):
             self._describe_locally(incoming)
 
     def _take_command(self, incoming: Incoming) -> None:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -24,6 +25,7 @@ from felix.cli.opening import open_data_dir, start_anew
 from felix.cli.settings import node_settings
 from felix.core.catalog.dump import BadDump
 from felix.http.probes import ProbeServer, create_probe_app
+from felix.proto.levels import EXIT_TOO_OLD
 from felix.storage.errors import Damaged
 from felix.storage.ports import Identity
 
@@ -35,6 +37,7 @@ EXIT_START = 3
 """A port is taken, or the data directory is locked, foreign or damaged."""
 EXIT_REMOVED = 74
 """The cluster has let this node go; starting it again leads nowhere."""
+EXITS: Final = {"removed": EXIT_REMOVED, "too_old": EXIT_TOO_OLD}
 
 log = structlog.get_logger("felix.serve")
 
@@ -73,7 +76,7 @@ def serve(config: Config) -> int:
         if why.cause == "diverged":
             start_anew(config, why.message)
             continue
-        return EXIT_REMOVED if why.cause == "removed" else EXIT_START
+        return EXITS.get(why.cause, EXIT_START)
 
 
 def _serve(config: Config, stop: Stop) -> MustStop | None:

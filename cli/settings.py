@@ -9,11 +9,9 @@ from felix.core.catalog.catalog import CatalogLimits
 from felix.core.enrolment import Newcomer
 from felix.core.raft.config import RaftConfig
 from felix.proto.ids import NodeId
+from felix.proto.levels import FEATURE_LEVEL
 from felix.proto.raft import Addresses
 from felix.storage.ports import Identity, Owner
-
-FEATURE_LEVEL = 1
-"""What this build can do."""
 
 
 def owner_of(config: Config) -> Owner:

@@ -57,7 +57,7 @@ class Ask(msgspec.Struct, frozen=True):
 class Leave(msgspec.Struct, frozen=True):
     """This node cannot go on."""
 
-    cause: Literal["removed", "foreign"]
+    cause: Literal["removed", "foreign", "too_old"]
     why: str
 
 
@@ -110,6 +110,11 @@ def _before_a_cluster(me: Newcomer, clusters: Sequence[ClusterStatus]) -> Decisi
         )
     if me.id in newest.removed:
         return Leave("removed", "it was removed from the cluster")
+    if newest.feature_level > me.level:
+        return Leave(
+            "too_old",
+            f"the cluster needs feature level {newest.feature_level}, this build has {me.level}",
+        )
     if any(one.id == me.id for one in newest.members):
         return Wait("the cluster has taken this node in and will send it the log")
     if any(one.name == me.name for one in newest.members):

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from felix.proto import codec
+from felix.proto.cluster import AddMember, UpdateMember
 from felix.proto.commands import Command, Proposal, SetFeatureLevel
 from felix.proto.errors import FeatureLevelTooLow, FelixError
 from felix.proto.ids import Index
@@ -77,6 +78,19 @@ def check(command: Command, active: int, membership: Membership) -> None:
         f"feature level {needed} needs a newer build on: {names}",
         details=details | {"members": names},
     )
+
+
+def check_joining(operation: AddMember | UpdateMember, active: int) -> None:
+    """Check that a member's build can apply what the cluster may use already.
+
+    Raises: FeatureLevelTooLow.
+    """
+    if operation.level < active:
+        name = operation.name if isinstance(operation, AddMember) else operation.member_id
+        raise FeatureLevelTooLow(
+            f"the cluster has feature level {active}, the build of {name} has {operation.level}",
+            details={"needed": active, "active": active, "members": name},
+        )
 
 
 def too_old_for(level: int, membership: Membership) -> tuple[str, ...]:

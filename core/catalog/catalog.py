@@ -103,7 +103,8 @@ class Catalog:
     def proof(self) -> str:
         """What replicas hold against each other; it differs where they do."""
         hidden = [len(self.store.tables[name].rows) for name in INTERNAL]
-        return f"{self.epoch}/{self.version}/{self.log_time_ms}/{hidden}/{self.digest}"
+        numbers = f"{self.epoch}/{self.feature_level}/{self.version}/{self.log_time_ms}"
+        return f"{numbers}/{hidden}/{self.digest}"
 
     def counts(self) -> dict[str, int]:
         """Count the live objects of each kind."""

@@ -110,6 +110,7 @@ class Pair:
         """Hold the two against each other; give their dumps."""
         one, other = self.catalogs
         assert (one.version, one.digest) == (other.version, other.digest)
+        assert one.proof == other.proof
         dumps = [
             build.dumped(catalog) for build, catalog in zip(self.builds, self.catalogs, strict=True)
         ]

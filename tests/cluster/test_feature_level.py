@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from felix.proto.codec import encode
 from felix.proto.commands import (
     CreateCache,
     DeleteCache,
+    FeatureLevel,
     Proposal,
     SetFeatureLevel,
     Stamp,
@@ -26,6 +28,7 @@ from felix.storage.journal import SqliteJournal
 from tests.support import next_build
 from tests.support.cluster import NAMESPACE, TENANT, Cluster, RunningNode, cluster
 from tests.support.next_build import Build
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -96,6 +99,47 @@ def test_two_builds_work_together_and_the_older_one_may_come_back(
             with pytest.raises(getattr(newer.module("proto.errors"), refusal)):
                 label(newer, asked, "hot")
         assert three.wait_converged().feature_level == 1
+
+
+def levels_shown(three: Cluster) -> list[dict[str, int]]:
+    """What each node shows of the members' builds, by name."""
+    statuses = [node.status() for node in three.nodes]
+    return [{one.name: one.level for one in status.members} for status in statuses if status]
+
+
+def test_the_level_is_raised_with_the_last_member_and_then_there_is_no_way_back(
+    three: Cluster, newer: Build, folder: Path
+) -> None:
+    one, two, last = three.nodes
+    one.ask(CreateCache(**NAMES, cache="rates"))
+    for node in (one, two):
+        restart(three, node, folder)
+    eventually(lambda: levels_shown(three) == [{"n1": 2, "n2": 2, "n3": 1}] * 3, 30)
+    for asked in three.nodes:
+        with pytest.raises(FeatureLevelTooLow) as refused:
+            asked.ask(SetFeatureLevel(level=2))
+        assert refused.value.details == {"needed": 2, "active": 1, "members": "n3"}
+    restart(three, last, folder)
+    eventually(lambda: levels_shown(three) == [{"n1": 2, "n2": 2, "n3": 2}] * 3, 30)
+    identity = last.id
+    last.kill()
+    for asked in (one, two):
+        assert asked.ask(SetFeatureLevel(level=2)).result == FeatureLevel(2)
+        assert label(newer, asked, asked.name).label == asked.name
+    for _ in range(SNAPSHOT_ENTRIES):  # so that it will not get the entries, but a snapshot
+        one.ask(CreateCache(**NAMES, cache="short-lived"))
+        one.ask(DeleteCache(**NAMES, cache="short-lived"))
+    assert end_of(last, None).startswith("the snapshot needs feature level 2 ")
+    assert label(newer, one, "still").label == "still"
+    last.build = folder
+    three.start()
+    assert three.wait_converged().feature_level == 2
+    assert last.id == identity, "its data was good, and stays"
+    last.terminate()
+    assert last.wait() == 0
+    assert "needs feature level 2" in end_of(last, None)
+    shutil.rmtree(last.data_dir)  # and with an empty disk it does not get so far as to be taken in
+    assert "the cluster needs feature level 2, this build has 1" in end_of(last, None)
 
 
 def test_a_node_whose_log_is_too_new_for_it_ends_and_says_so() -> None:

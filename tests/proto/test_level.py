@@ -12,9 +12,11 @@ import pytest
 from felix.core.catalog.dump import Header
 from felix.core.catalog.feed import Tombstone
 from felix.core.catalog.idempotency import Remembered
+from felix.proto.cluster import AddMember, UpdateMember
 from felix.proto.commands import Proposal
-from felix.proto.levels import FEATURE_LEVEL, TooOld, entry_kind
-from felix.proto.raft import EntryKind
+from felix.proto.errors import FeatureLevelTooLow
+from felix.proto.levels import FEATURE_LEVEL, TooOld, check_joining, entry_kind
+from felix.proto.raft import Addresses, EntryKind
 
 FILE = Path(__file__).parent.parent / "vectors" / f"level_{FEATURE_LEVEL}.txt"
 ADVICE = (
@@ -58,6 +60,16 @@ def test_a_level_means_the_same_in_every_build(request: pytest.FixtureRequest) -
     if request.config.getoption("--update-vectors", default=False):
         FILE.write_text(text)
     assert FILE.read_text() == text, ADVICE
+
+
+def test_a_member_whose_build_is_below_the_level_in_force_is_not_taken_in() -> None:
+    addresses = Addresses("h:1", "h:2")
+    joining = AddMember(member_id="a" * 32, name="n4", addresses=addresses, level=1)
+    check_joining(joining, 1)
+    with pytest.raises(FeatureLevelTooLow, match="has feature level 2, the build of n4 has 1"):
+        check_joining(joining, 2)
+    with pytest.raises(FeatureLevelTooLow):
+        check_joining(UpdateMember(member_id="a" * 32, addresses=addresses, level=1), 2)
 
 
 def test_an_entry_of_an_unknown_kind_stops_the_node() -> None:
