@@ -125,6 +125,15 @@ def test_a_node_without_a_place_leaves(
     assert decision.cause == cause
 
 
+def test_a_node_whose_build_is_below_the_level_of_the_cluster_leaves() -> None:
+    newer = msgspec.structs.replace(CLUSTER, feature_level=2)
+    decision = decide(JOINER, alone(1, "outsider"), {"n2": newer})
+    assert isinstance(decision, Leave)
+    assert decision.cause == "too_old"
+    up_to_date = msgspec.structs.replace(JOINER, level=2)
+    assert not isinstance(decide(up_to_date, alone(1, "outsider"), {"n2": newer}), Leave)
+
+
 def test_a_member_under_its_present_address_is_settled() -> None:
     assert decide(ME, said_by(1, member(1), member(2)), {}) == Settled()
 
