@@ -18,6 +18,7 @@ U32 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 U63 = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 """The contract says 64 bits and then stores the upper half as negative numbers (its chapter 15,
 C15): here the upper half is out of range."""
+Level = Annotated[int, msgspec.Meta(ge=1, le=(1 << 32) - 1)]
 ConsistencyWord = Literal["Leader", "Quorum"]
 
 
@@ -132,3 +133,33 @@ class CachePatch(msgspec.Struct, frozen=True):
     """PATCH one cache."""
 
     display_name: str | None = None
+
+
+class AddressesBody(msgspec.Struct, frozen=True):
+    """Where a node can be reached, by listener: `host:port` each."""
+
+    peers: str
+    rpc: str
+    watch: str | None = None
+    http: str | None = None
+    metrics: str | None = None
+
+
+class NewMember(msgspec.Struct, frozen=True):
+    """POST a member: what the node says of itself, and whether its namesake is to leave."""
+
+    member_id: str
+    """The identity in the node's data directory: 32 hexadecimal digits."""
+    name: str
+    addresses: AddressesBody
+    level: Level | None = None
+    """The feature level of the build it runs; 1 if it is not given."""
+    replace: bool | None = None
+    """The dead voter of the same name leaves in the step in which this one becomes a voter."""
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """POST a transfer of leadership."""
+
+    target: str | None = None
+    """Identity or name; empty: the most advanced voter."""

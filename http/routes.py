@@ -8,13 +8,20 @@ from typing import Final, Literal
 
 import msgspec
 
-from felix.http import bodies, feeds, views
+from felix.http import bodies, cluster_views, feeds, views
 from felix.http.caches import Caches, OneCache
+from felix.http.cluster import (
+    Cluster,
+    ClusterFeatureLevel,
+    LeadershipTransfer,
+    Members,
+    OneMember,
+)
 from felix.http.desk import Desk
 from felix.http.metadata import MetadataSnapshot, MetadataWatch
 from felix.http.namespaces import Namespaces, OneNamespace
 from felix.http.streams import OneStream, Streams
-from felix.http.system import Cluster, ClusterFeatureLevel, Info, OneRegion, Regions, SystemHealth
+from felix.http.system import Info, OneRegion, Regions, SystemHealth
 from felix.http.tenants import OneTenant, Tenants
 from felix.proto.queries import Feed
 
@@ -198,6 +205,79 @@ def _get(
     )
 
 
+def _cluster() -> tuple[Route, ...]:
+    members = "/v1/cluster/members"
+    one = members + "/{member}"
+    return (
+        _get(
+            "/v1/cluster",
+            Cluster,
+            "get_cluster",
+            "The cluster as its leader sees it, or this node where there is none",
+            cluster_views.ClusterView,
+            parameters=(CONSISTENCY,),
+        ),
+        _get(
+            members,
+            Members,
+            "list_members",
+            "List the members",
+            cluster_views.MemberPage,
+            parameters=(CONSISTENCY,),
+        ),
+        Route(
+            method="POST",
+            path=members,
+            resource=Members,
+            operation="add_member",
+            summary="Take a node in as a learner; it becomes a voter by itself once it keeps up",
+            request=bodies.NewMember,
+            response=cluster_views.ClusterView,
+            status=202,
+            refusals=(409, 415, 422),
+        ),
+        _get(
+            one,
+            OneMember,
+            "get_member",
+            "Read one member, by identity or by a name that only one has",
+            cluster_views.MemberView,
+            refusals=(404,),
+            parameters=(CONSISTENCY,),
+        ),
+        Route(
+            method="DELETE",
+            path=one,
+            resource=OneMember,
+            operation="remove_member",
+            summary="Let a member leave for good; answered when it has left",
+            response=cluster_views.ClusterView,
+            refusals=(404, 409),
+        ),
+        Route(
+            method="POST",
+            path="/v1/cluster/leadership/transfer",
+            resource=LeadershipTransfer,
+            operation="transfer_leadership",
+            summary="Hand leadership over; answered when another node leads",
+            request=bodies.Transfer,
+            response=cluster_views.ClusterView,
+            refusals=(404, 409, 415, 422),
+        ),
+        Route(
+            method="POST",
+            path="/v1/cluster/feature-level",
+            resource=ClusterFeatureLevel,
+            operation="set_feature_level",
+            summary="Let the cluster use what a newer build can do; there is no way back",
+            request=bodies.NewFeatureLevel,
+            response=cluster_views.FeatureLevelView,
+            refusals=(409, 415, 422, 507),
+            parameters=(KEY,),
+        ),
+    )
+
+
 ROUTES: Final[tuple[Route, ...]] = (
     _get("/v1/system/info", Info, "system_info", "What this service is", views.SystemInfo),
     _get("/v1/system/health", SystemHealth, "system_health", "Whether it answers", views.Health),
@@ -277,18 +357,5 @@ ROUTES: Final[tuple[Route, ...]] = (
             CONSISTENCY,
         ),
     ),
-    _get(
-        "/v1/cluster", Cluster, "get_cluster", "The cluster as this node sees it", views.ClusterView
-    ),
-    Route(
-        method="POST",
-        path="/v1/cluster/feature-level",
-        resource=ClusterFeatureLevel,
-        operation="set_feature_level",
-        summary="Let the cluster use what a newer build can do; there is no way back",
-        request=bodies.NewFeatureLevel,
-        response=views.FeatureLevelView,
-        refusals=(409, 415, 422, 507),
-        parameters=(KEY,),
-    ),
+    *_cluster(),
 )

@@ -1,24 +1,20 @@
-"""What the service says about itself: contract, chapter 3, and the cluster."""
+"""What the service says about itself: contract, chapter 3."""
 
 from __future__ import annotations
 
 import falcon
 
-from felix.http.bodies import NewFeatureLevel
 from felix.http.desk import Desk, answer
 from felix.http.settings import HttpSettings
 from felix.http.views import (
-    FeatureLevelView,
     Features,
     Health,
     RegionPage,
     RegionView,
     SystemInfo,
-    cluster_view,
 )
-from felix.proto.commands import FeatureLevel, SetFeatureLevel
 from felix.proto.errors import NotFound
-from felix.proto.queries import ClusterStatus, GetCluster, Listing, ListTenants
+from felix.proto.queries import Listing, ListTenants
 
 
 class Info:
@@ -78,33 +74,6 @@ class OneRegion:
         answer(resp, self._region)
 
     on_head = on_get
-
-
-class Cluster:
-    """/v1/cluster"""
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Read. The leader answers where there is one, for it knows most; else this node."""
-        status = self._desk.ask(req, resp, GetCluster(), ClusterStatus)
-        answer(resp, cluster_view(status))
-
-    on_head = on_get
-
-
-class ClusterFeatureLevel:
-    """/v1/cluster/feature-level"""
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Raise it."""
-        body = self._desk.read(req, NewFeatureLevel)
-        found = self._desk.ask(req, resp, SetFeatureLevel(level=body.level), FeatureLevel)
-        answer(resp, FeatureLevelView(found.level))
 
 
 def region_of(settings: HttpSettings) -> RegionView:

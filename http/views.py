@@ -13,7 +13,6 @@ import msgspec
 
 from felix.http.bodies import ConsistencyWord
 from felix.http.spelling import CONSISTENCY_WORDS
-from felix.proto.queries import ClusterStatus, MemberRole
 from felix.proto.resources import (
     AckPolicy,
     Cache,
@@ -176,43 +175,6 @@ class SnapshotView(msgspec.Struct, frozen=True, kw_only=True):
     metadata: MetadataView
 
 
-class MemberView(msgspec.Struct, frozen=True, kw_only=True):
-    """One node; `match_index`, `lag` and `active` are known to the leader only."""
-
-    id: str
-    name: str
-    role: MemberRole
-    addresses: dict[str, str]
-    match_index: int | None
-    lag: int | None
-    active: bool | None
-    level: int
-    """The feature level of the build it runs."""
-
-
-class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
-    """The cluster as the answering node sees it."""
-
-    cluster_id: str
-    node_id: str
-    leader_id: str | None
-    term: int
-    commit_index: int
-    applied_index: int
-    version: int
-    epoch: int
-    digest: str
-    feature_level: int
-    """In force."""
-    members: list[MemberView]
-
-
-class FeatureLevelView(msgspec.Struct, frozen=True):
-    """POST /v1/cluster/feature-level."""
-
-    feature_level: int
-
-
 class Features(msgspec.Struct, frozen=True, kw_only=True):
     """What this service can do."""
 
@@ -357,11 +319,6 @@ def cache_view(cache: Cache) -> CacheView:
         created_at=rfc3339(cache.created_at_ms),
         updated_at=rfc3339(cache.updated_at_ms),
     )
-
-
-def cluster_view(status: ClusterStatus) -> ClusterView:
-    """Render the cluster's state."""
-    return msgspec.convert(status, ClusterView, from_attributes=True)
 
 
 def rfc3339(unix_ms: int) -> str:

@@ -25,6 +25,17 @@ STREAM: Final = {
     "durable": True,
 }
 CACHE: Final = {"cache": "rates", "display_name": "Exchange rates"}
+MEMBER: Final = {
+    "member_id": "0123456789abcdef0123456789abcdef",
+    "name": "n4",
+    "addresses": {
+        "peers": "127.0.0.1:17074",
+        "rpc": "127.0.0.1:17071",
+        "watch": "127.0.0.1:17072",
+        "http": "127.0.0.1:17070",
+        "metrics": "127.0.0.1:17073",
+    },
+}
 
 TENANTS: Final = "/v1/tenants"
 NAMESPACES: Final = "/v1/tenants/acme/namespaces"

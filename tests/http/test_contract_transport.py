@@ -157,6 +157,6 @@ def test_the_cluster_names_leader_term_indexes_and_members() -> None:
     assert (status["leader_id"], status["term"]) == ("local", 1)
     assert status["commit_index"] == status["applied_index"] == 4
     assert status["members"][0] == {
-        "id": "local", "name": "local", "role": "leader", "addresses": {}, "match_index": 4,
-        "lag": 0, "active": True, "level": 1,
+        "id": "local", "name": "local", "role": "leader", "voter": True, "leaving": False,
+        "replaces": None, "level": 1, "addresses": {}, "match_index": 4, "lag": 0, "active": True,
     }  # fmt: skip

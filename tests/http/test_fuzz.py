@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from felix.http.routes import ROUTES, Route
-from tests.http.helpers import CACHE, NAMESPACE, STREAM, TENANT, filled_client
+from tests.http.helpers import CACHE, MEMBER, NAMESPACE, STREAM, TENANT, filled_client
 
 CLIENT = filled_client(watch_wait_ms_max=1)
 
 _ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _SEGMENTS = st.sampled_from(["acme", "billing", "invoices", "rates", "local", "x"]) | _ANY_TEXT
-_MEMBERS = sorted({*TENANT, *NAMESPACE, *STREAM, *CACHE, "quotas", "encryption", "durability",
-                   "ack_policy", "replication_factor", "time", "size", "max_streams"})  # fmt: skip
+_MEMBERS = sorted({*TENANT, *NAMESPACE, *STREAM, *CACHE, *MEMBER, "quotas", "encryption",
+                   "durability", "ack_policy", "replication_factor", "time", "size", "max_streams",
+                   "peers", "rpc", "level", "replace", "target"})  # fmt: skip
 _WORDS = st.sampled_from(["Leader", "Quorum", "durable", "quorum", "7d", "100GB", "Stream", "acme"])
 _LEAVES = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | _WORDS | _ANY_TEXT
@@ -33,7 +34,7 @@ _JSON = st.recursive(
 )
 _NEARLY_RIGHT = st.builds(
     lambda base, changes: base | changes,
-    st.sampled_from([TENANT, NAMESPACE, STREAM, CACHE]),
+    st.sampled_from([TENANT, NAMESPACE, STREAM, CACHE, MEMBER]),
     st.dictionaries(st.sampled_from(_MEMBERS), _JSON, max_size=3),
 )
 _BODIES = (_JSON | _NEARLY_RIGHT).map(lambda value: json.dumps(value).encode()) | st.binary(

@@ -116,7 +116,7 @@ def test_every_status_an_error_can_have_is_described_somewhere() -> None:
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.method == "GET"], ids=lambda r: r.path)
 def test_an_answer_is_what_the_table_says_it_is(route: Route) -> None:
     names = {"tenant_id": "acme", "namespace": "billing", "stream": "invoices", "cache": "rates"}
-    path = route.path.format(**names, region_id="local")
+    path = route.path.format(**names, region_id="local", member="local")
     answer = filled_client().get(path)
     assert answer.status_code == route.status
     assert route.response is not None

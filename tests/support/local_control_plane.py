@@ -125,6 +125,7 @@ class LocalControlPlane:
             match_index=catalog.applied_index,
             lag=0,
             active=True,
+            voter=True,
         )
         return ClusterStatus(
             cluster_id=catalog.cluster_id,

@@ -1,0 +1,68 @@
+"""What clients get to see of the cluster itself."""
+
+from __future__ import annotations
+
+import msgspec
+
+from felix.proto.queries import ClusterStatus, MemberRole
+
+
+class MemberView(msgspec.Struct, frozen=True, kw_only=True):
+    """One node; `match_index`, `lag` and `active` are known to the leader only."""
+
+    id: str
+    name: str
+    role: MemberRole
+    voter: bool
+    leaving: bool
+    """A voter of the old half of a change that is under way."""
+    replaces: str | None
+    """Of a learner: the voter that leaves when it is promoted."""
+    level: int
+    """The feature level of the build it runs."""
+    addresses: dict[str, str]
+    match_index: int | None
+    lag: int | None
+    active: bool | None
+
+
+class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster as the answering node sees it."""
+
+    cluster_id: str
+    node_id: str
+    leader_id: str | None
+    term: int
+    commit_index: int
+    applied_index: int
+    version: int
+    epoch: int
+    digest: str
+    members: list[MemberView]
+    change_under_way: bool
+    """A membership change is not committed yet, or only its first half is."""
+    feature_level: int
+    """In force in the whole cluster."""
+    removed: list[str]
+    """Identities of the last members that left."""
+    alarms: list[str]
+    """What an operator should look at, in words."""
+
+
+class MemberPage(msgspec.Struct, frozen=True):
+    """All members of the cluster in the order of names."""
+
+    items: list[MemberView]
+
+
+class FeatureLevelView(msgspec.Struct, frozen=True):
+    """POST /v1/cluster/feature-level."""
+
+    feature_level: int
+
+
+def cluster_view(status: ClusterStatus) -> ClusterView:
+    """Render the cluster's state, members in the order of names."""
+    view = msgspec.convert(status, ClusterView, from_attributes=True)
+    members = sorted(view.members, key=lambda member: (member.name, member.id))
+    return msgspec.structs.replace(view, members=members)
