@@ -147,7 +147,9 @@ CONTRACT_NAMES: Final = {
 """Variables that the existing Felix service names otherwise than the rule here would."""
 
 CONFIG_PATH_VARIABLE: Final = "FELIX_CONTROLPLANE_CONFIG"
-_NOT_CONFIGURATION: Final = {CONFIG_PATH_VARIABLE, "FELIX_HTTP_SETTINGS", "FELIX_HTTP_LIFELINE_FD"}
+_NOT_CONFIGURATION: Final = {
+    CONFIG_PATH_VARIABLE, "FELIX_HTTP_SETTINGS", "FELIX_HTTP_LIFELINE_FD", "FELIX_ADMIN_ENDPOINTS",
+}  # fmt: skip
 _SERVICE_LINK: Final = re.compile(
     r"FELIX_\w*(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT(_\d+_(TCP|UDP)(_\w+)?)?)"
 )

@@ -105,9 +105,12 @@ def test_the_names_of_the_existing_service_are_understood(tmp_path: Path) -> Non
         "FELIX_CONTROLPLANE_SERVICE_PORT_HTTP",
         "FELIX_CONTROLPLANE_PORT",
         "FELIX_CONTROLPLANE_PORT_8443_TCP_ADDR",
+        "FELIX_ADMIN_ENDPOINTS",
     ],
 )
-def test_what_kubernetes_says_of_services_is_ignored(tmp_path: Path, variable: str) -> None:
+def test_what_kubernetes_says_of_services_and_what_is_felix_admins_is_ignored(
+    tmp_path: Path, variable: str
+) -> None:
     assert load(file_of(tmp_path, CONTENT), {variable: "tcp://10.0.0.1:8443"}).name == "alice"
 
 

@@ -1,0 +1,164 @@
+"""Asks the cluster over HTTP: any node will do, and the next one where one does not answer."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, TypeVar
+from urllib.parse import quote
+
+import msgspec
+import urllib3
+
+from felix.cli.admin_errors import (
+    HINTS,
+    LOOK,
+    AdminError,
+    OutcomeUnknown,
+    Refused,
+    Unreachable,
+    Usage,
+    plain,
+)
+from felix.http.bodies import NewMember, Transfer
+from felix.http.cluster_views import ClusterView
+from felix.http.errors import Envelope
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+CONNECT_TIMEOUT_S: Final = 3.0
+READ_TIMEOUT_S: Final = 10.0
+"""Longer than a node takes to answer, if only with an error."""
+ANSWER_BYTES_MAX: Final = 4 << 20
+
+NOT_NOW: Final = frozenset({"no_leader", "not_leader", "shutting_down", "overloaded"})
+"""Not applied, and another node may do better."""
+_ENDPOINT: Final = re.compile(r"(?:http://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})/?")
+
+
+class AdminClient:
+    """The cluster as an operator's tool sees it. Every method raises: AdminError."""
+
+    def __init__(self, endpoints: list[str]) -> None:
+        """`endpoints`: `host:port` or `http://host:port` each; tried in turn."""
+        self._bases = [base_url(endpoint) for endpoint in endpoints]
+        self._http = urllib3.PoolManager(
+            retries=False,
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.clear()
+
+    def cluster(self) -> ClusterView:
+        """Look at the cluster through a node that knows a leader, if there is one."""
+        found: ClusterView | None = None
+        problems = []
+        for base in list(self._bases):
+            try:
+                view = self._ask_one(base, "GET", "/v1/cluster", None, ClusterView)
+            except (Unreachable, OutcomeUnknown) as error:
+                problems.append(error.message)
+                continue
+            if view.leader_id is not None:
+                self._bases.remove(base)
+                self._bases.insert(0, base)  # it is asked first from now on
+                return view
+            found = found or view
+        if found is None:
+            raise _nobody(problems)
+        return found
+
+    def self_description(self) -> ClusterView:
+        """Ask a node what it alone knows, first of all about itself."""
+        path = "/v1/cluster?consistency=stale"
+        return self._ask_one(self._bases[0], "GET", path, None, ClusterView)
+
+    def add_member(self, body: NewMember) -> ClusterView:
+        """Take a node in as a learner."""
+        return self._change("POST", "/v1/cluster/members", body)
+
+    def remove_member(self, member_id: str) -> ClusterView:
+        """Let a member leave."""
+        return self._change("DELETE", f"/v1/cluster/members/{quote(member_id, safe='')}", None)
+
+    def transfer(self, target: str) -> ClusterView:
+        """Hand leadership over."""
+        return self._change("POST", "/v1/cluster/leadership/transfer", Transfer(target))
+
+    def _change(
+        self, method: Literal["POST", "DELETE"], path: str, body: msgspec.Struct | None
+    ) -> ClusterView:
+        problems = []
+        for base in self._bases:
+            try:
+                return self._ask_one(base, method, path, body, ClusterView)
+            except Unreachable as error:
+                problems.append(error.message)
+        raise _nobody(problems)
+
+    def _ask_one(
+        self, base: str, method: str, path: str, body: msgspec.Struct | None, kind: type[T]
+    ) -> T:
+        """Raises: Unreachable (not done), OutcomeUnknown, Refused."""
+        try:
+            answer = self._http.request(
+                method,
+                base + path,
+                body=None if body is None else msgspec.json.encode(body),
+                headers={} if body is None else {"Content-Type": "application/json"},
+                preload_content=False,
+            )
+            data = answer.read(ANSWER_BYTES_MAX)
+            answer.release_conn()
+        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
+            raise Unreachable(f"{base} cannot be reached") from None
+        except urllib3.exceptions.HTTPError as error:
+            raise OutcomeUnknown(f"{base} did not answer: {error}") from error
+        if answer.status >= 400:
+            raise _refusal(base, answer.status, data)
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.MsgspecError as error:
+            raise OutcomeUnknown(
+                f"{base} did not answer as a control plane of this version does: {error}",
+                "check the address: it is the one of the HTTP API",
+            ) from error
+
+
+def base_url(endpoint: str) -> str:
+    """Read where a node's HTTP API is. Raises: Usage."""
+    match = _ENDPOINT.fullmatch(endpoint)
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise Usage(
+            f"{endpoint!r} is not an endpoint",
+            "write host:port, of the HTTP API: --endpoint 127.0.0.1:8443",
+        )
+    return f"http://{match[1]}:{match[2]}"
+
+
+def _refusal(base: str, status: int, data: bytes) -> AdminError:
+    """Turn an answer that is an error into ours."""
+    try:
+        envelope = msgspec.json.decode(data, type=Envelope)
+    except msgspec.MsgspecError:
+        return Unreachable(
+            f"{base} answers with status {status}, and not as a control plane does",
+            "check the address: it is the one of the HTTP API",
+        )
+    text = plain(f"{envelope.message} ({envelope.code})")
+    if envelope.code in NOT_NOW:
+        return Unreachable(f"{base}: {text}")
+    if status in {500, 503}:
+        return OutcomeUnknown(
+            f"{base}: {text}", "see whether it was done: felix-admin cluster status"
+        )
+    reason = str(envelope.details.get("reason", ""))
+    return Refused(text, HINTS.get(reason) or HINTS.get(envelope.code) or LOOK)
+
+
+def _nobody(problems: list[str]) -> Unreachable:
+    return Unreachable(
+        "no node can do this now\n" + "\n".join(f"  {problem}" for problem in problems),
+        "name other nodes with --endpoint or FELIX_ADMIN_ENDPOINTS, and see that they run",
+    )

@@ -1,0 +1,88 @@
+"""How `felix-admin` ends when it cannot do what was asked: codes are stable, hints are commands."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+EXIT_REFUSED: Final = 1
+"""The cluster said no, or the operator did."""
+EXIT_USAGE: Final = 2
+EXIT_UNREACHABLE: Final = 3
+"""Nobody answered, there is no leader, or nobody can say whether it was done."""
+EXIT_TIMED_OUT: Final = 4
+"""What was begun goes on; only the waiting ended."""
+
+STATUS: Final = "felix-admin cluster status"
+LOOK: Final = "look at the cluster: " + STATUS
+HINTS: Final[dict[str, str]] = {
+    "alive": "a member that is alive is removed first: felix-admin cluster remove MEMBER",
+    "ambiguous": "take the identity instead of the name: felix-admin cluster members",
+    "change_under_way": "wait until it is done: felix-admin cluster status",
+    "feature_level_too_low": "install a newer build on that node, and add it again",
+    "lagging": "wait until its lag is small, or take another: felix-admin cluster status",
+    "last_voter": "add another member first: felix-admin cluster add --help",
+    "leader_is_new": "try again in a second",
+    "name_differs": "add it under the name in its own configuration",
+    "name_taken": "to replace the dead member of that name: felix-admin cluster add --replace ...",
+    "no_member": "see who is a member: felix-admin cluster members",
+    "no_successor": "bring another voter back first: felix-admin cluster status",
+    "not_a_voter": "take another voter: felix-admin cluster members",
+    "not_alive": "take a voter that is active: felix-admin cluster status",
+    "not_found": "see who is a member: felix-admin cluster members",
+    "timed_out": "see whether the target keeps up: felix-admin cluster status",
+    "was_removed": "empty its data directory, so that it draws a new identity, and add it again",
+    "would_lose_quorum": "bring the silent members back first: felix-admin cluster status",
+}
+"""What to try next, by `details.reason` or else by `code`."""
+
+
+class AdminError(click.ClickException):
+    """Base of all: a message, the next thing to try, an exit code."""
+
+    def __init__(self, message: str, hint: str = LOOK) -> None:
+        super().__init__(plain(message))
+        self.hint = hint
+
+    def format_message(self) -> str:
+        """Give what `click` writes to stderr after `Error: `."""
+        return f"{self.message}\nTry: {self.hint}"
+
+
+class Refused(AdminError):
+    """The cluster said no: nothing was done."""
+
+    exit_code = EXIT_REFUSED
+
+
+class Usage(AdminError):
+    """The command does not make sense as it stands."""
+
+    exit_code = EXIT_USAGE
+
+
+class Unreachable(AdminError):
+    """Nobody answered, or there is no leader: nothing was done."""
+
+    exit_code = EXIT_UNREACHABLE
+
+
+class OutcomeUnknown(AdminError):
+    """It may have been done, and nobody can say."""
+
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, message: str, hint: str = "see whether it was done: " + STATUS) -> None:
+        super().__init__(message, hint)
+
+
+class TimedOut(AdminError):
+    """The change goes on; only the waiting ended."""
+
+    exit_code = EXIT_TIMED_OUT
+
+
+def plain(text: str) -> str:
+    """Make text from elsewhere harmless for a terminal."""
+    return "".join(one if one.isprintable() or one == "\n" else "?" for one in text)

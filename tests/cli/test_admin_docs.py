@@ -1,0 +1,59 @@
+"""`docs/cli.md` says what `felix-admin` does: its commands are run as they stand."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from felix.cli.admin import main
+from felix.cli.admin_errors import HINTS
+from tests.cli.admin_page import BLOCKS, PAGE, run
+from tests.support.http_server import serving
+from tests.support.local_cluster import LocalCluster, LocalOutsider
+
+
+@pytest.mark.slow
+def test_every_command_of_the_page_works_and_shows_what_the_page_shows() -> None:
+    cluster = LocalCluster("node-1", "node-2", "node-3", learner_lag=1000, catch_up=400)
+    with ExitStack() as stack:
+        served = stack.enter_context(serving(cluster))
+        places = {"127.0.0.1:17000": served, "127.0.0.1:17010": served}
+        for place, name in (("127.0.0.1:17020", "node-3"), ("127.0.0.1:17030", "node-4")):
+            outsider = LocalOutsider(name, cluster.cluster_id)
+            places[place] = stack.enter_context(serving(outsider))
+        runner = CliRunner(env={"FELIX_ADMIN_ENDPOINTS": None})
+        shown = ""
+        ran = 0
+        for kind, block in BLOCKS:
+            if kind == "text":
+                assert without_blanks(block) in without_blanks(shown)
+                continue
+            for line in block.splitlines():
+                if "--replace" in line:
+                    cluster.kill("node-3")
+                shown = run(line, places, runner)
+                ran += 1
+    assert ran > 10
+
+
+def without_blanks(text: str) -> str:
+    return "\n".join(line.rstrip().rstrip("─") for line in text.splitlines())
+
+
+def test_every_command_and_option_is_on_the_page() -> None:
+    for group in main.commands.values():
+        assert isinstance(group, click.Group)
+        for name, command in group.commands.items():
+            assert f"felix-admin {group.name} {name}" in PAGE
+            for parameter in command.params:
+                for option in parameter.opts if isinstance(parameter, click.Option) else ():
+                    assert re.search(rf"(?<![\w-]){option}\b", PAGE), (name, option)
+
+
+def test_every_reason_that_has_a_hint_is_on_the_page() -> None:
+    for reason in HINTS.keys() - {"not_found"}:
+        assert f"`{reason}`" in PAGE
