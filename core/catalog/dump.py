@@ -11,6 +11,7 @@ import msgspec
 from felix.core.catalog.catalog import INTERNAL, PUBLIC, Catalog, CatalogLimits
 from felix.core.catalog.feed import TOMBSTONES, Tombstone
 from felix.core.catalog.idempotency import KEYS, Remembered
+from felix.core.catalog.renewal import NONE, Renewal
 from felix.core.catalog.view import Walk
 from felix.proto import codec
 from felix.proto.digest import Digest
@@ -37,6 +38,7 @@ class Header(msgspec.Struct, frozen=True):
     applied_index: int
     log_time_ms: int
     last_seq: dict[ResourceKind, int]
+    renewal: Renewal = NONE
 
 
 class Trailer(msgspec.Struct, frozen=True):
@@ -50,7 +52,7 @@ class Dump:
     """Writes down a catalog as it was when this was made, a slice at a time."""
 
     def __init__(self, catalog: Catalog) -> None:
-        view = catalog.view()
+        self._view = view = catalog.view()
         self._header: Header | None = Header(
             FORMAT,
             catalog.cluster_id,
@@ -60,10 +62,16 @@ class Dump:
             catalog.applied_index,
             catalog.log_time_ms,
             dict(catalog.feeds.last_seq),
+            catalog.renewal,
         )
         self._walk = Walk(view, (*PUBLIC, *INTERNAL))
         self._checksum = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
         self._is_complete = False
+
+    @property
+    def held(self) -> int:
+        """How many rows that have changed since are kept for this."""
+        return self._view.held
 
     def close(self) -> None:
         """Stop before the end."""
@@ -108,6 +116,7 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
         log_time_ms=header.log_time_ms,
         digest=digest,
         last_seq=header.last_seq,
+        renewal=header.renewal,
     )
     return catalog
 
