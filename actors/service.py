@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from felix.actors.backups import Backups
 from felix.actors.consensus import Consensus, Leadership
 from felix.actors.read_gate import ReadGate
 from felix.actors.renderings import Rendered, Renderings, chunk_of
@@ -33,7 +34,14 @@ from felix.proto.errors import (
     UnknownMessage,
 )
 from felix.proto.ids import Epoch, Index, NodeId, Term, Version
-from felix.proto.queries import AnyQuery, ClusterStatus, GetCluster, GetSnapshot, WatchUpdates
+from felix.proto.queries import (
+    AnyQuery,
+    ClusterStatus,
+    GetBackup,
+    GetCluster,
+    GetSnapshot,
+    WatchUpdates,
+)
 from felix.proto.raft import Entry
 from felix.proto.updates import UpdateBatch
 from felix.transport.forwarder import Forwarded, Forwarder
@@ -95,6 +103,7 @@ class Service:
         self._reads = ReadGate()
         self._watchers = Watchers()
         self._renderings = Renderings()
+        self._backups = Backups()
         self._requests = self._gaps_repaired = self._snapshots_rendered = 0
 
     def close(self) -> None:
@@ -268,6 +277,7 @@ class Service:
 
     def catalog_replaced(self) -> None:
         """Answer everyone who waited from the catalog that a snapshot brought."""
+        self._backups.clear()
         waiting = self._renderings.clear() + self._watchers.take_all()
         for incoming in waiting + self._reads.due(self._replica.catalog.applied_index):
             self._answer(incoming)
@@ -281,6 +291,8 @@ class Service:
                 self._answer_snapshot(incoming, query)
             elif isinstance(query, WatchUpdates):
                 self._answer_watch(incoming, query)
+            elif isinstance(query, GetBackup):
+                self._answer_backup(incoming, query)
             else:
                 assert not isinstance(query, Command | GetCluster | Operation)
                 self._answer_query(incoming, query)
@@ -321,6 +333,16 @@ class Service:
             self._age_ms(),
         )
 
+    def _answer_backup(self, incoming: Incoming, query: GetBackup) -> None:
+        piece = self._backups.next(
+            query,
+            self._replica.catalog,
+            applied_term=self._replica.applied_term,
+            node_id=self._node_id,
+            membership=self._consensus.core.membership,
+        )
+        self._rpc.answer(incoming.route, incoming.request.id, piece, piece.version, self._age_ms())
+
     @property
     def is_rendering(self) -> bool:
         """Whether `render_slice` has something to do."""
@@ -351,6 +373,7 @@ class Service:
 
     def sweep(self) -> None:
         """Answer whatever has waited as long as it may."""
+        self._backups.sweep()
         now = time.monotonic()
         late = [token for token, one in self._commands.items() if one.deadline <= now]
         error = DeadlineExceeded("no quorum within the deadline", retry_after_ms=1000)

@@ -9,6 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from felix.http import bodies, feeds, views
+from felix.http.backup import Backup
 from felix.http.caches import Caches, OneCache
 from felix.http.desk import Desk
 from felix.http.metadata import MetadataSnapshot, MetadataWatch
@@ -42,6 +43,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     request: type[msgspec.Struct] | None = None
     response: type[msgspec.Struct] | None = None
+    is_file: bool = False
+    """The answer is bytes, not JSON."""
     status: int = 200
     refusals: tuple[int, ...] = ()
     """Statuses of its own; those that any request may get are in `ANY_REFUSALS`."""
@@ -279,5 +282,16 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     _get(
         "/v1/cluster", Cluster, "get_cluster", "The cluster as this node sees it", views.ClusterView
+    ),
+    Route(
+        method="GET",
+        path="/v1/cluster/backup",
+        resource=Backup,
+        operation="cluster_backup",
+        summary="Everything this node has at one moment, as a file",
+        is_file=True,
+        parameters=(
+            Parameter("consistency", "`stale` (default): what this node has, or `linearizable`"),
+        ),
     ),
 )
