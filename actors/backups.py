@@ -70,9 +70,8 @@ class Backups:
             reading = self._begin(header, catalog)
         return reading.piece(query.piece)
 
-    def sweep(self) -> None:
-        """Give up what is idle, takes too long or holds too much."""
-        now = time.monotonic()
+    def sweep(self, now: float) -> None:
+        """Give up what is idle, takes too long or holds too much; `now` in monotonic seconds."""
         for name, reading in list(self._open.items()):
             if reading.is_over(now):
                 reading.close()

@@ -373,8 +373,8 @@ class Service:
 
     def sweep(self) -> None:
         """Answer whatever has waited as long as it may."""
-        self._backups.sweep()
         now = time.monotonic()
+        self._backups.sweep(now)
         late = [token for token, one in self._commands.items() if one.deadline <= now]
         error = DeadlineExceeded("no quorum within the deadline", retry_after_ms=1000)
         for token in late:

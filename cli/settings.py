@@ -36,13 +36,18 @@ def node_settings(config: Config, rpc_local: str) -> NodeSettings:
             election_ticks_min=_ticks(config.raft.election_min_ms),
             election_ticks_max=_ticks(config.raft.election_max_ms),
         ),
-        catalog=CatalogLimits(
-            history_updates_max=config.limits.history_updates_max,
-            feed_rows_max=max(config.changes_limit, config.change_retention_max_rows),
-        ),
+        catalog=catalog_limits(config),
         snapshot_entries=config.raft.snapshot_entries,
         trail_entries=config.raft.trail_entries,
         in_flight_max=config.limits.in_flight_max,
+    )
+
+
+def catalog_limits(config: Config) -> CatalogLimits:
+    """Say how much the catalog keeps."""
+    return CatalogLimits(
+        history_updates_max=config.limits.history_updates_max,
+        feed_rows_max=max(config.changes_limit, config.change_retention_max_rows),
     )
 
 

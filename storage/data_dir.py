@@ -38,12 +38,12 @@ class DataDir:
         Raises: Locked, ForeignDirectory, Damaged, StorageError (it is empty and may not be).
         """
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _lock(path)
+        lock = take_lock(path)
         try:
-            stored = _read_identity(path)
+            stored = read_identity(path)
             if stored is None:
                 _refuse_strays(path, may_create=may_create)
-                _write_identity(path, expected)
+                write_identity(path, expected)
             elif stored != expected:
                 raise ForeignDirectory(_difference(path, stored, expected))
             else:
@@ -60,7 +60,8 @@ class DataDir:
         os.close(self._lock)
 
 
-def _lock(path: Path) -> int:
+def take_lock(path: Path) -> int:
+    """Keep everybody else out until the descriptor is closed. Raises: Locked."""
     descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,7 +75,8 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _read_identity(path: Path) -> Identity | None:
+def read_identity(path: Path) -> Identity | None:
+    """Say whose a directory is; None if it is nobody's. Raises: Damaged."""
     try:
         return msgspec.json.decode((path / IDENTITY).read_bytes(), type=Identity)
     except FileNotFoundError:
@@ -100,7 +102,8 @@ def _refuse_lost_journal(path: Path) -> None:
         raise Damaged(f"{journal} is missing or empty, and the node has run here before")
 
 
-def _write_identity(path: Path, identity: Identity) -> None:
+def write_identity(path: Path, identity: Identity) -> None:
+    """Make a directory somebody's, durably."""
     temporary = path / (IDENTITY + ".new")
     with temporary.open("wb") as file:
         file.write(msgspec.json.encode(identity))
