@@ -36,10 +36,10 @@ def save_backup(
             out.flush()
             os.fsync(out.fileno())
         found = verify_backup(partial)
-        os.link(partial, file)  # unlike a rename, it never replaces
+        partial.rename(file)
         sync_folder(file.parent)
     finally:
-        partial.unlink()
+        partial.unlink(missing_ok=True)
     return found
 
 

@@ -19,6 +19,8 @@ from felix.storage.ports import Identity
 from felix.storage.snapshots import SnapshotFiles
 
 SLICE_RECORDS: Final = 500
+_NOTHING: Final = {LOCK, "lost+found"}
+"""What a directory may hold and be empty: the second is in the root of every ext4 volume."""
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 
@@ -49,7 +51,7 @@ def write_founder(path: Path, founder: Member, catalog: Catalog, term: Term) -> 
 
 def is_unused(path: Path) -> bool:
     """Whether there is nothing that a node, or anybody else, may want to have back."""
-    return not path.exists() or all(entry.name == LOCK for entry in path.iterdir())
+    return not path.exists() or all(entry.name in _NOTHING for entry in path.iterdir())
 
 
 def is_data_dir(path: Path) -> bool:
@@ -62,10 +64,10 @@ def exchange(one: Path, other: Path) -> None:
 
     Raises: Refused when the system cannot do that here (both stay as they are).
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = libc.renameat2(
-        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
-    )
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        raise Refused("this system cannot exchange directories: it takes Linux with glibc 2.28")
+    result = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
     if result != 0:
         number = ctypes.get_errno()
         hint = ""

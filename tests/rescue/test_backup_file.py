@@ -24,7 +24,7 @@ def world() -> CatalogLog:
     return log
 
 
-def begun(catalog: Catalog) -> BackupWriter:
+def begun(catalog: Catalog, created_at_ms: int = 1_760_000_000_000) -> BackupWriter:
     header = BackupHeader(
         cluster_id=catalog.cluster_id,
         epoch=catalog.epoch,
@@ -32,7 +32,7 @@ def begun(catalog: Catalog) -> BackupWriter:
         digest=catalog.digest,
         applied_index=catalog.applied_index,
         applied_term=Term(3),
-        created_at_ms=1_760_000_000_000,
+        created_at_ms=created_at_ms,
         node_id=NODE,
         membership=Membership((NODE,)),
     )
@@ -118,6 +118,15 @@ def test_frames_that_were_exchanged_or_left_out_are_found() -> None:
         swapped[place], swapped[place - 1] = swapped[place - 1], swapped[place]
         with pytest.raises(BadBackup):
             read(b"".join(swapped))
+
+
+def test_whole_frames_of_another_backup_of_the_same_moment_are_found() -> None:
+    catalog = world().catalog
+    one, other = begun(catalog), begun(catalog, created_at_ms=1_770_000_000_000)
+    foreign_header = one.next(1)
+    other.next(1)
+    with pytest.raises(BadBackup, match="checksum"):
+        read(foreign_header + rest_of(other))
 
 
 def test_a_header_that_is_not_of_what_is_inside_is_found() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from felix.actors.backups import BACKUPS_MAX
 from felix.core.catalog.backup import BadBackup, ReadBackup, read_backup
 from felix.core.catalog.catalog import CatalogLimits
 from felix.proto.commands import CreateTenant
@@ -171,22 +170,6 @@ def test_a_download_that_breaks_off_is_seen_by_who_downloads_and_by_who_verifies
         read_backup(io.BytesIO(data).read, LIMITS)
     (tmp_path / "b").write_bytes(data)
     assert "cut off" in felix("backup", "verify", tmp_path / "b", code=4)
-
-
-def test_a_reader_that_goes_away_or_sleeps_holds_nothing_for_long(three: Cluster) -> None:
-    node = three.nodes[0]
-    sleeping = [slow_connection(node) for _ in range(BACKUPS_MAX)]
-    answers = []
-    for connection in sleeping:
-        connection.request("GET", URL)
-        answers.append(connection.getresponse())
-        answers[-1].read(1000)
-    eventually(lambda: node.http("GET", URL).status == 200, 30)
-    for answer in answers:
-        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
-            answer.read()
-    for connection in sleeping:
-        connection.close()
 
 
 def slow_connection(node: RunningNode) -> http.client.HTTPConnection:

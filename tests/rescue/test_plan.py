@@ -321,6 +321,14 @@ def test_where_only_a_snapshot_is_left_the_logs_are_taken_to_agree(tmp_path: Pat
     assert (lags.agreed, lags.behind, lags.dropped) == (4, 6, 0)
 
 
+def test_the_end_of_a_snapshot_is_held_against_the_other_log_too(tmp_path: Path) -> None:
+    log = a_log(THREE, 1, 1, 1, 3, 3, 3)
+    best = make_directory(tmp_path / "n1", "n1", log, snapshot_at=5)
+    old_leader = make_directory(tmp_path / "n2", "n2", a_log(THREE, 1, 1, 1, 2, 2))
+    (differs,) = plan_of(best, old_leader).others
+    assert (differs.agreed, differs.behind, differs.dropped) == (4, 3, 2)
+
+
 def test_a_log_without_a_membership_never_claims_a_quorum(tmp_path: Path) -> None:
     log = [
         Entry(Index(index), Term(1), one.kind, one.data)

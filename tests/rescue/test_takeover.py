@@ -13,6 +13,7 @@ from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.dump import Dump
 from felix.proto.ids import Term
 from felix.proto.raft import Addresses, Member
+from felix.recovery import directory
 from felix.recovery.errors import Refused
 from felix.recovery.plan import plan_id
 from felix.recovery.survey import read_directory
@@ -138,6 +139,26 @@ def test_a_directory_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
         restored(file, other)
     assert everything_in(path) == before
     assert [one.name for one in other.iterdir()] == ["letter.txt"]
+
+
+def test_a_new_volume_is_an_empty_directory(tmp_path: Path) -> None:
+    path = tmp_path / "volume"
+    (path / "lost+found").mkdir(parents=True)
+    made = restored(save(applied(LOG), tmp_path / "b"), path)
+    assert made.set_aside is None
+    check_new_cluster(made, applied(LOG), term=4)
+
+
+def test_what_cannot_be_exchanged_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_directory(tmp_path / "n1", "n1", LOG)
+    monkeypatch.setattr(directory, "_RENAME_EXCHANGE", 1 << 30)  # no file system can do that
+    with pytest.raises(Refused, match="cannot be exchanged"):
+        recover_directory(path, None, LIMITS, plan=None)
+    with opened(path) as data:
+        assert data.journal.recover().entries == tuple(LOG)
+    assert [one.name for one in tmp_path.iterdir()] == ["n1"]
 
 
 def test_what_is_replaced_is_set_aside_whole(tmp_path: Path) -> None:
