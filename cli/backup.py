@@ -8,13 +8,12 @@ from typing import Final
 
 import click
 
-from felix.cli.config import LISTENERS, Config
+from felix.cli.config import Config
 from felix.cli.options import CONFIG_OPTION, EXIT_START, end, load_config
-from felix.cli.settings import catalog_limits
+from felix.cli.settings import addresses_of, catalog_limits
 from felix.core.catalog.backup import BadBackup, ReadBackup
 from felix.core.catalog.renewal import MARGIN_DEFAULT, TooOften
 from felix.proto.errors import FelixError
-from felix.proto.raft import Addresses
 from felix.recovery.backups import save_backup, verify_backup
 from felix.recovery.errors import Refused
 from felix.recovery.takeover import Founder, TakenOver, restore_backup
@@ -123,8 +122,7 @@ def restore_command(
 
 def founder_of(config: Config) -> Founder:
     """Say who the node is that a configuration is for."""
-    member = next(one for one in config.cluster.members if one.name == config.name)
-    return Founder(config.name, Addresses(**{name: getattr(member, name) for name in LISTENERS}))
+    return Founder(config.name, config.cluster.name, addresses_of(config.self_as_member))
 
 
 def describe_new_cluster(made: TakenOver) -> None:

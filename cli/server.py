@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -31,7 +32,7 @@ def serve_command(path: Path | None) -> None:
     config = load_config(path)
     logs.set_up(config.log)
     try:
-        serve(config)
+        sys.exit(serve(config))
     except (OSError, StorageError, BadDump) as error:
         end(EXIT_START, str(error))
 

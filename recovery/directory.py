@@ -13,7 +13,7 @@ from felix.core.catalog.dump import Dump
 from felix.proto.ids import Term
 from felix.proto.raft import HardState, Member, Membership
 from felix.recovery.errors import Refused
-from felix.storage.data_dir import IDENTITY, JOURNAL, LOCK, write_identity
+from felix.storage.data_dir import IDENTITY, JOURNAL, LOCK, SNAPSHOTS, write_identity
 from felix.storage.journal import SqliteJournal
 from felix.storage.ports import Identity
 from felix.storage.snapshots import SnapshotFiles
@@ -25,14 +25,16 @@ _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 
 
-def write_founder(path: Path, founder: Member, catalog: Catalog, term: Term) -> None:
+def write_founder(
+    path: Path, founder: Member, cluster_name: str, catalog: Catalog, term: Term
+) -> None:
     """Fill a directory as the first and only voter of a new cluster would have it.
 
     The cluster's identity is the catalog's, the log goes on after the catalog's last entry, which
     is of `term`. The identity is written last: without it nobody starts from the directory.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    snapshots = SnapshotFiles(path / "snapshots")
+    snapshots = SnapshotFiles(path / SNAPSHOTS)
     writer = snapshots.begin(catalog.applied_index, term)
     dump = Dump(catalog)
     while (chunk := dump.step(SLICE_RECORDS)) is not None:
@@ -46,7 +48,7 @@ def write_founder(path: Path, founder: Member, catalog: Catalog, term: Term) -> 
     finally:
         journal.close()
     sync_folder(path)
-    write_identity(path, Identity(catalog.cluster_id, founder.id, founder.name))
+    write_identity(path, Identity(catalog.cluster_id, founder.id, founder.name, cluster_name))
 
 
 def is_unused(path: Path) -> bool:

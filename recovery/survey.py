@@ -19,7 +19,7 @@ from felix.proto.raft import Entry, EntryKind, Membership
 from felix.recovery.directory import is_data_dir
 from felix.recovery.errors import Refused
 from felix.recovery.plan import Survey
-from felix.storage.data_dir import JOURNAL, LOCK, read_identity
+from felix.storage.data_dir import JOURNAL, LOCK, SNAPSHOTS, read_identity
 from felix.storage.errors import Damaged, Locked
 from felix.storage.salvage import Salvaged, salvage
 from felix.storage.snapshots import SnapshotFiles
@@ -114,7 +114,7 @@ def rebuild(contents: Contents, limits: CatalogLimits) -> Catalog:
     salvaged, survey = contents.salvaged, contents.survey
     entries = salvaged.entries
     if salvaged.snapshot is not None and not (entries and entries[0].index == 1):
-        files = SnapshotFiles(Path(survey.path) / "snapshots")
+        files = SnapshotFiles(Path(survey.path) / SNAPSHOTS)
         catalog = restore(files.chunks(salvaged.snapshot), limits)
     else:
         catalog = Catalog(survey.identity.cluster_id if survey.identity else "", limits=limits)
@@ -136,7 +136,7 @@ def _check_snapshot(path: Path, salvaged: Salvaged, damage: list[str]) -> bool:
     """Say whether the log needs no snapshot, or has a whole one."""
     if salvaged.snapshot is None:
         return bool(salvaged.entries)
-    folder = path / "snapshots"
+    folder = path / SNAPSHOTS
     if not folder.is_dir():
         damage.append(f"{folder} is missing")
         return False

@@ -25,6 +25,7 @@ class Founder(msgspec.Struct, frozen=True):
     """Who is to be the first node."""
 
     name: str
+    cluster_name: str
     addresses: Addresses
 
 
@@ -104,9 +105,9 @@ def _same_node(survey: Survey) -> Founder:
     identity, membership = survey.identity, survey.membership
     members = membership.members if membership else ()
     found = [one for one in members if identity is not None and one.id == identity.node_id]
-    if not found:
+    if not found or identity is None:
         raise Refused("the log does not say where this node is reached: give its --config")
-    return Founder(found[0].name, found[0].addresses)
+    return Founder(found[0].name, identity.cluster_name, found[0].addresses)
 
 
 def _take_over(
@@ -122,13 +123,13 @@ def _take_over(
     member = Member(node_id, founder.name, founder.addresses)
     aside = None
     if is_unused(path):
-        write_founder(path, member, catalog, term)
+        write_founder(path, member, founder.cluster_name, catalog, term)
     else:
         path = path.resolve()
         # It is built under the name that the old directory will have once both are exchanged.
         aside = path.with_name(f"{path.name}.aside-{cluster_id[:8]}")
         try:
-            write_founder(aside, member, catalog, term)
+            write_founder(aside, member, founder.cluster_name, catalog, term)
             exchange(aside, path)
         except Refused:
             shutil.rmtree(aside)

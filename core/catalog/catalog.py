@@ -94,6 +94,12 @@ class Catalog:
         """Proof of the metadata at this version, 32 hex digits."""
         return self._digest.hex()
 
+    @property
+    def proof(self) -> str:
+        """What replicas hold against each other; it differs where they do."""
+        hidden = [len(self.store.tables[name].rows) for name in INTERNAL]
+        return f"{self.epoch}/{self.version}/{self.log_time_ms}/{hidden}/{self.digest}"
+
     def counts(self) -> dict[str, int]:
         """Count the live objects of each kind."""
         return {kind: len(self.store.tables[kind].rows) for kind in PUBLIC}

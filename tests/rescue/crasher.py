@@ -18,10 +18,10 @@ from pathlib import Path
 from felix.core.catalog.catalog import CatalogLimits
 from felix.proto.raft import Addresses
 from felix.recovery.takeover import Founder, recover_directory
-from tests.rescue.directories import CLUSTER, IDS, look_into, opened
+from tests.rescue.directories import CLUSTER, CLUSTER_NAME, IDS, look_into, opened
 
 STEPS = ("open", "os.rename", "os.mkdir", "os.link", "os.remove", "sqlite3.connect", "ctypes.")
-FOUNDER = Founder("n1", Addresses(peers="127.0.0.1:1", rpc="127.0.0.1:2"))
+FOUNDER = Founder("n1", CLUSTER_NAME, Addresses(peers="127.0.0.1:1", rpc="127.0.0.1:2"))
 
 
 def take_over(path: Path, crash_at: int) -> None:

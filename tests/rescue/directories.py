@@ -15,10 +15,11 @@ from felix.proto.commands import PROPOSAL_FORMAT, Proposal, Stamp
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.raft import Addresses, Entry, EntryKind, HardState, Member, Membership
 from felix.storage.data_dir import DataDir, read_identity
-from felix.storage.ports import Identity
+from felix.storage.ports import Identity, Owner
 from tests.support.catalog_log import NOON_MS, tenant
 
 CLUSTER = "c" * 32
+CLUSTER_NAME = "felix"
 IDS = {name: NodeId(name[-1] * 32) for name in ("n1", "n2", "n3", "n4", "n5")}
 
 
@@ -85,8 +86,8 @@ def make_directory(
     cluster_id: str = CLUSTER,
 ) -> Path:
     """Make a node's directory; with a snapshot, `trail` entries stay in front of its end."""
-    identity = Identity(cluster_id, IDS[name], name)
-    data = DataDir.open(path, identity, may_create=True)
+    identity = Identity(cluster_id, IDS[name], name, CLUSTER_NAME)
+    data = DataDir.open(path, Owner(CLUSTER_NAME, name), lambda: identity)
     state = HardState(Term(term or entries[-1].term), IDS[name])
     data.journal.append(state, entries)
     if snapshot_at:
@@ -118,7 +119,7 @@ def opened(path: Path) -> Iterator[DataDir]:
     """Open a directory as the node does whose it is."""
     identity = read_identity(path)
     assert identity is not None
-    data = DataDir.open(path, identity, may_create=False)
+    data = DataDir.open(path, Owner(identity.cluster_name, identity.name))
     try:
         yield data
     finally:

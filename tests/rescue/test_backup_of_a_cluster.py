@@ -117,7 +117,8 @@ def test_without_a_quorum_a_node_gives_what_it_has(three: Cluster, tmp_path: Pat
     refused = node.http("GET", f"{URL}?consistency=linearizable")
     assert refused.status == 503
     command = ("backup", "save", "--linearizable", "--timeout", "2", "--from", address)
-    assert "no_leader" in felix(*command, tmp_path / "c", code=5)
+    said = felix(*command, tmp_path / "c", code=5)
+    assert "no_leader" in said or "deadline_exceeded" in said
     assert [one.name for one in tmp_path.iterdir()] == ["b"], "nothing half made is left"
 
 

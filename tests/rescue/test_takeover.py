@@ -20,9 +20,10 @@ from felix.recovery.survey import read_directory
 from felix.recovery.takeover import Founder, TakenOver, recover_directory, restore_backup
 from felix.storage.data_dir import DataDir
 from felix.storage.errors import Locked, StorageError
-from felix.storage.ports import Identity
+from felix.storage.ports import Identity, Owner
 from tests.rescue.directories import (
     CLUSTER,
+    CLUSTER_NAME,
     IDS,
     a_log,
     applied,
@@ -39,7 +40,9 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 THREE = membership("n1", "n2", "n3")
 LOG = a_log(THREE, 1, 1, 1, 2, 2, 4)
-FOUNDER = Founder("new", Addresses(peers="127.0.0.1:9100", rpc="127.0.0.1:9101", http="h:1"))
+FOUNDER = Founder(
+    "new", CLUSTER_NAME, Addresses(peers="127.0.0.1:9100", rpc="127.0.0.1:9101", http="h:1")
+)
 LIMITS = CatalogLimits()
 
 
@@ -198,8 +201,9 @@ def test_a_half_written_directory_is_nobodys(tmp_path: Path) -> None:
     (made.path / "identity.json").unlink()
     with pytest.raises(Refused):
         restored(tmp_path / "b", made.path)
+    identity = Identity(CLUSTER, IDS["n1"], "new", CLUSTER_NAME)
     with pytest.raises(StorageError):
-        DataDir.open(made.path, Identity(CLUSTER, IDS["n1"], "n1"), may_create=True)
+        DataDir.open(made.path, Owner(CLUSTER_NAME, "new"), lambda: identity)
 
 
 # --- recover ------------------------------------------------------------------------------------

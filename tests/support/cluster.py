@@ -42,6 +42,7 @@ from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import FelixError
 from felix.proto.queries import ClusterStatus, GetCluster
 from felix.proto.rpc import AnyRequest
+from felix.storage.data_dir import read_identity
 from felix.transport.rpc_client import RpcClient
 from tests.support.waiting import eventually
 
@@ -62,17 +63,25 @@ class RunningNode:
         """`folder` becomes the node's own: configuration, log, data and temporary files."""
         self.config = config
         self.name = config.name
-        self.id = config.node_id(config.name)
         self.rpc = f"tcp://{config.listen.rpc}"
         self.endpoints = (self.rpc, f"tcp://{config.listen.watch}")
         self.data_dir = Path(config.data_dir)
         self.scratch = folder / "tmp"
         self.log = folder / "node.log"
         self.config_file = folder / "felix.yaml"
+        self.module = "felix"
+        """What `python -m` runs."""
         self.is_paused = False
         self._process: subprocess.Popen[bytes] | None = None
         self.scratch.mkdir(parents=True)
         self.config_file.write_text(render(config), encoding="utf-8")
+
+    @property
+    def id(self) -> str:
+        """The identity that the node drew when it first started."""
+        identity = read_identity(self.data_dir)
+        assert identity is not None
+        return identity.node_id
 
     # --- the process --------------------------------------------------------------------------
 
@@ -84,7 +93,7 @@ class RunningNode:
         }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "felix", "serve", "--config", str(self.config_file)],
+                [sys.executable, "-m", self.module, "serve", "--config", str(self.config_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
