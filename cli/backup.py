@@ -136,7 +136,9 @@ def describe_new_cluster(made: TakenOver) -> None:
     click.echo(f"version         {made.version}")
     click.echo(f"digest          {made.digest}")
     click.echo(f"objects         {_counts(made.counts)}")
-    click.echo("Start this node; every other one joins with an empty data directory.")
+    click.echo(
+        "Start this node, then the others with empty data directories, and add them as members."
+    )
 
 
 def _describe(found: ReadBackup) -> None:
