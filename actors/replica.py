@@ -56,6 +56,11 @@ class Replica:
         self._held: list[tuple[Sequence[Entry], dict[Index, int]]] = []
         self.tell_position()
 
+    @property
+    def applied_term(self) -> Term:
+        """The term of the last applied entry."""
+        return self._last_term
+
     def attach(self, fanout: ActorRef, snapshots: ActorRef) -> None:
         """Go on with actors that were started anew: what was with the old ones is lost."""
         self._fanout = fanout

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from felix.actors.backups import Backups
 from felix.actors.consensus import Consensus, Leadership
 from felix.actors.leaderless import Leaderless
 from felix.actors.operations import Operations
@@ -38,7 +39,14 @@ from felix.proto.errors import (
     TransferRefused,
 )
 from felix.proto.ids import Epoch, Index, NodeId, Term, Version
-from felix.proto.queries import AnyQuery, ClusterStatus, GetCluster, GetSnapshot, WatchUpdates
+from felix.proto.queries import (
+    AnyQuery,
+    ClusterStatus,
+    GetBackup,
+    GetCluster,
+    GetSnapshot,
+    WatchUpdates,
+)
 from felix.proto.raft import Entry
 from felix.proto.updates import UpdateBatch
 from felix.transport.forwarder import Forwarded, Forwarder
@@ -105,6 +113,7 @@ class Service:
         self._is_turning_away = False
         self._watchers = Watchers()
         self._renderings = Renderings()
+        self._backups = Backups()
         self._requests = self._gaps_repaired = self._snapshots_rendered = 0
 
     def close(self) -> None:
@@ -335,6 +344,7 @@ class Service:
 
     def catalog_replaced(self) -> None:
         """Answer everyone who waited from the catalog that a snapshot brought."""
+        self._backups.clear()
         waiting = self._renderings.clear() + self._watchers.take_all()
         for incoming in waiting + self._reads.due(self._replica.catalog.applied_index):
             self._answer(incoming)
@@ -348,6 +358,8 @@ class Service:
                 self._answer_snapshot(incoming, query)
             elif isinstance(query, WatchUpdates):
                 self._answer_watch(incoming, query)
+            elif isinstance(query, GetBackup):
+                self._answer_backup(incoming, query)
             else:
                 assert not isinstance(query, Command | GetCluster | Operation)
                 self._answer_query(incoming, query)
@@ -388,6 +400,16 @@ class Service:
             self._age_ms(),
         )
 
+    def _answer_backup(self, incoming: Incoming, query: GetBackup) -> None:
+        piece = self._backups.next(
+            query,
+            self._replica.catalog,
+            applied_term=self._replica.applied_term,
+            node_id=self._node_id,
+            membership=self._consensus.core.membership,
+        )
+        self._rpc.answer(incoming.route, incoming.request.id, piece, piece.version, self._age_ms())
+
     @property
     def is_rendering(self) -> bool:
         """Whether `render_slice` has something to do."""
@@ -419,6 +441,7 @@ class Service:
     def sweep(self) -> None:
         """Answer whatever has waited as long as it may."""
         now = time.monotonic()
+        self._backups.sweep(now)
         late = [token for token, one in self._commands.items() if one.deadline <= now]
         error = DeadlineExceeded("no quorum within the deadline", retry_after_ms=1000)
         for token in late:

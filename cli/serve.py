@@ -22,6 +22,7 @@ from felix.actors.node import Node
 from felix.cli.config import Config
 from felix.cli.http_child import http_processes
 from felix.cli.opening import open_data_dir, start_anew
+from felix.cli.options import EXIT_START
 from felix.cli.settings import node_settings
 from felix.core.catalog.dump import BadDump
 from felix.http.probes import ProbeServer, create_probe_app
@@ -33,8 +34,6 @@ PORT_PATIENCE_S = 3.0
 """A port may still be held by the HTTP processes of a node that was killed a moment ago."""
 SOCKET_PATH_BYTES_MAX = 100
 """Linux takes 107."""
-EXIT_START = 3
-"""A port is taken, or the data directory is locked, foreign or damaged."""
 EXIT_REMOVED = 74
 """The cluster has let this node go; starting it again leads nowhere."""
 EXITS: Final = {"removed": EXIT_REMOVED, "too_old": EXIT_TOO_OLD}

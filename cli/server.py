@@ -1,8 +1,7 @@
-"""`felix-controlplane`: run a node, run a cluster on this machine, check a configuration."""
+"""`felix-controlplane`: run a node or a cluster, check a configuration, back up and rescue."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -11,20 +10,14 @@ import click
 from felix import __version__
 from felix.cli import config as configuration
 from felix.cli import logs
+from felix.cli.backup import backup_group, restore_command
 from felix.cli.dev import DevError, dev
-from felix.cli.serve import EXIT_START, serve
+from felix.cli.options import CONFIG_OPTION, EXIT_CONFIG, EXIT_START, end, load_config
+from felix.cli.recover import recover_group
+from felix.cli.serve import serve
 from felix.core.catalog.dump import BadDump
 from felix.proto.levels import EXIT_TOO_OLD, TooOld
 from felix.storage.errors import StorageError
-
-EXIT_CONFIG = 2
-
-CONFIG_OPTION = click.option(
-    "--config",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help=f"YAML file [default: ${configuration.CONFIG_PATH_VARIABLE}, else the environment alone]",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,14 +30,14 @@ def main() -> None:
 @CONFIG_OPTION
 def serve_command(path: Path | None) -> None:
     """Run one node until SIGTERM."""
-    config = _load(path)
+    config = load_config(path)
     logs.set_up(config.log)
     try:
         sys.exit(serve(config))
     except TooOld as error:
-        _end(EXIT_TOO_OLD, str(error))
+        end(EXIT_TOO_OLD, str(error))
     except (OSError, StorageError, BadDump) as error:
-        _end(EXIT_START, str(error))
+        end(EXIT_START, str(error))
 
 
 @main.command("dev")
@@ -62,12 +55,12 @@ def dev_command(
 ) -> None:
     """Run a whole cluster on this machine."""
     if nodes not in {1, 3, 5}:
-        _end(EXIT_CONFIG, f"1, 3 or 5 nodes make a cluster, not {nodes}")
+        end(EXIT_CONFIG, f"1, 3 or 5 nodes make a cluster, not {nodes}")
     logs.set_up(configuration.LogConfig(level="warning"))
     try:
         dev(nodes, brokers, data_dir, base_port, ready_file)
     except (OSError, DevError) as error:
-        _end(EXIT_START, str(error))
+        end(EXIT_START, str(error))
 
 
 @main.group("config")
@@ -79,18 +72,9 @@ def config_group() -> None:
 @CONFIG_OPTION
 def config_check(path: Path | None) -> None:
     """Say whether a configuration is right, and print it whole."""
-    click.echo(configuration.render(_load(path)), nl=False)
+    click.echo(configuration.render(load_config(path)), nl=False)
 
 
-def _load(path: Path | None) -> configuration.Config:
-    try:
-        return configuration.load(path, os.environ)
-    except configuration.ConfigError as error:
-        for problem in error.problems:
-            click.echo(f"felix-controlplane: {problem}", err=True)
-        sys.exit(EXIT_CONFIG)
-
-
-def _end(code: int, message: str) -> None:
-    click.echo(f"felix-controlplane: {message}", err=True)
-    sys.exit(code)
+main.add_command(backup_group)
+main.add_command(restore_command)
+main.add_command(recover_group)

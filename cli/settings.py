@@ -56,13 +56,18 @@ def node_settings(config: Config, identity: Identity, rpc_local: str) -> NodeSet
             election_ticks_max=_ticks(config.raft.election_max_ms),
             promote_after_ticks=_ticks(config.raft.promote_after_ms),
         ),
-        catalog=CatalogLimits(
-            history_updates_max=config.limits.history_updates_max,
-            feed_rows_max=max(config.changes_limit, config.change_retention_max_rows),
-        ),
+        catalog=catalog_limits(config),
         snapshot_entries=config.raft.snapshot_entries,
         trail_entries=config.raft.trail_entries,
         in_flight_max=config.limits.in_flight_max,
+    )
+
+
+def catalog_limits(config: Config) -> CatalogLimits:
+    """Say how much the catalog keeps."""
+    return CatalogLimits(
+        history_updates_max=config.limits.history_updates_max,
+        feed_rows_max=max(config.changes_limit, config.change_retention_max_rows),
     )
 
 

@@ -14,7 +14,7 @@ from felix.http.strict_json import read_object
 from felix.proto.commands import Command
 from felix.proto.control_plane import Call, ControlPlane
 from felix.proto.errors import ValidationFailed
-from felix.proto.queries import PAGE_SIZE_MAX, Listing
+from felix.proto.queries import PAGE_SIZE_MAX, AnyQuery, Listing
 from felix.proto.rpc import AnyRequest, Consistency
 
 T = TypeVar("T")
@@ -62,6 +62,13 @@ class Desk:
         assert isinstance(answered.result, answer)
         return answered.result
 
+    def go_on(self, message: AnyQuery, answer: type[T], request_id: str) -> T:
+        """Ask this node for more of what it began to answer. Raises: any FelixError."""
+        call = Call(timeout_s=self.settings.timeout_s, consistency="stale", request_id=request_id)
+        result = self._control_plane.ask(message, call).result
+        assert isinstance(result, answer)
+        return result
+
     def list(
         self,
         req: falcon.Request,
@@ -98,9 +105,9 @@ def answer(
         resp.set_header("ETag", f'"{version}"')
 
 
-def consistency_of(req: falcon.Request) -> Consistency:
+def consistency_of(req: falcon.Request, default: Consistency = "linearizable") -> Consistency:
     """Read `?consistency=`. Raises: ValidationFailed."""
-    match req.get_param("consistency") or "linearizable":
+    match req.get_param("consistency") or default:
         case "linearizable":
             return "linearizable"
         case "stale":

@@ -111,6 +111,8 @@ def _record(holder: dict[str, Any]) -> str:
     content = holder.get("content")
     if content is None:
         return ""
+    if "application/json" not in content:
+        return "a file"
     name = escape(content["application/json"]["schema"]["$ref"].rpartition("/")[2])
     return f'<a href="#{name}">{name}</a>'
 

@@ -14,6 +14,7 @@ from felix.http.routes import ANY_REFUSALS, Parameter, Route
 
 OPENAPI_PATH: Final = "/v1/openapi.json"
 _REF: Final = "#/components/schemas/{name}"
+_BYTES: Final = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _FIELD: Final = re.compile(r"{(\w+)}")
 
 
@@ -54,6 +55,8 @@ class OpenApi:
 
 def _operation(route: Route) -> dict[str, Any]:
     responses: dict[str, Any] = {str(route.status): _response(route.status, route.response)}
+    if route.is_file:
+        responses[str(route.status)]["content"] = _BYTES
     for status in sorted({*route.refusals, *ANY_REFUSALS}):
         responses[str(status)] = _response(status, Envelope)
     operation: dict[str, Any] = {

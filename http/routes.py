@@ -9,6 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from felix.http import bodies, cluster_views, feeds, views
+from felix.http.backup import Backup
 from felix.http.caches import Caches, OneCache
 from felix.http.cluster import (
     Cluster,
@@ -49,6 +50,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     request: type[msgspec.Struct] | None = None
     response: type[msgspec.Struct] | None = None
+    is_file: bool = False
+    """The answer is bytes, not JSON."""
     status: int = 200
     refusals: tuple[int, ...] = ()
     """Statuses of its own; those that any request may get are in `ANY_REFUSALS`."""
@@ -358,4 +361,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
     ),
     *_cluster(),
+    Route(
+        method="GET",
+        path="/v1/cluster/backup",
+        resource=Backup,
+        operation="cluster_backup",
+        summary="Everything this node has at one moment, as a file",
+        is_file=True,
+        parameters=(
+            Parameter("consistency", "`stale` (default): what this node has, or `linearizable`"),
+        ),
+    ),
 )

@@ -76,6 +76,7 @@ _ANSWERS: dict[type[AnyRequest], type] = {
     queries.GetFeedSnapshot: queries.FeedSnapshot,
     queries.GetFeedChanges: queries.FeedChanges,
     queries.GetCluster: queries.ClusterStatus,
+    queries.GetBackup: queries.BackupPiece,
     cluster.AddMember: queries.ClusterStatus,
     cluster.UpdateMember: queries.ClusterStatus,
     cluster.RemoveMember: queries.ClusterStatus,

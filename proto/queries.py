@@ -130,6 +130,18 @@ class GetCluster(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False)
     """The cluster as the answering node sees it; needs no quorum. Answer: `ClusterStatus`."""
 
 
+class GetBackup(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """The whole state machine of the answering node at one moment, as a file in pieces.
+
+    Answer: `BackupPiece`. Errors: not_found (it was begun too long ago, or never), overloaded.
+    """
+
+    backup: str = ""
+    """Empty begins a new one; else what came with its first piece."""
+    piece: int = 0
+    """The next one, or the last one once more."""
+
+
 AnyQuery: TypeAlias = (
     GetTenant
     | ListTenants
@@ -144,6 +156,7 @@ AnyQuery: TypeAlias = (
     | GetFeedSnapshot
     | GetFeedChanges
     | GetCluster
+    | GetBackup
 )
 
 
@@ -232,6 +245,19 @@ class ClusterStatus(msgspec.Struct, frozen=True, tag_field="type", kw_only=True)
     """What an operator should look at, in words."""
 
 
+class BackupPiece(msgspec.Struct, frozen=True, tag_field="type"):
+    """A piece of a backup: the pieces, one after the other, are the file."""
+
+    backup: str
+    cluster_id: str
+    epoch: int
+    version: int
+    digest: str
+    piece: int
+    data: bytes
+    is_last: bool
+
+
 AnyAnswer: TypeAlias = (
-    Listing | SnapshotChunk | UpdateBatch | FeedSnapshot | FeedChanges | ClusterStatus
+    Listing | SnapshotChunk | UpdateBatch | FeedSnapshot | FeedChanges | ClusterStatus | BackupPiece
 )

@@ -47,7 +47,7 @@ class DataDir:
         whatever `create` raises.
         """
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _lock(path)
+        lock = take_lock(path)
         try:
             identity = read_identity(path)
             fresh = identity is None
@@ -99,7 +99,7 @@ def set_aside(path: Path, owner: Owner, new_node_id: str) -> Path:
     old one is found without its journal, which is damage again. Raises: Locked, ForeignDirectory,
     StorageError (this happened too often).
     """
-    lock = _lock(path)
+    lock = take_lock(path)
     try:
         before = read_identity(path)
         assert before is not None
@@ -128,7 +128,8 @@ def set_aside(path: Path, owner: Owner, new_node_id: str) -> Path:
     return aside
 
 
-def _lock(path: Path) -> int:
+def take_lock(path: Path) -> int:
+    """Keep everybody else out until the descriptor is closed. Raises: Locked."""
     descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

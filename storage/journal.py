@@ -32,7 +32,7 @@ CHECKPOINT_PAGES: Final = 1000
 over blocks that exist is cheaper to sync than growing a file."""
 
 _INSERT: Final = "insert into log(idx, term, kind, data, crc) values(?,?,?,?,?)"
-_SCHEMA: Final = (
+SCHEMA: Final = (
     "create table log("
     " idx integer primary key, term integer not null, kind integer not null,"
     " data blob not null, crc integer not null)",
@@ -171,7 +171,7 @@ class SqliteJournal:
             return
         self._preallocate()
         self._db.execute("begin immediate")
-        for statement in _SCHEMA:
+        for statement in SCHEMA:
             self._db.execute(statement)
         self._put_meta("format", FORMAT)
         self._put_meta("hard_state", codec.encode(HardState()))

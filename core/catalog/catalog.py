@@ -12,6 +12,7 @@ from felix.core.catalog.feed import TOMBSTONES
 from felix.core.catalog.feeds import Feeds
 from felix.core.catalog.history import Change, History
 from felix.core.catalog.idempotency import KEYS, IdempotencyKeys, Result
+from felix.core.catalog.renewal import NONE, Renewal
 from felix.core.catalog.store import Store
 from felix.core.catalog.view import CatalogView
 from felix.proto import codec
@@ -84,6 +85,8 @@ class Catalog:
         """The highest stamp of any command: time as the log sees it."""
         self.feature_level = 1
         """In force; what a command does may depend on it, and never on the build's own level."""
+        self.renewal = NONE
+        """When it was last taken over into a new cluster."""
         self.store = Store((*PUBLIC, *INTERNAL))
         self._digest = Digest()
         self._begin()
@@ -91,7 +94,9 @@ class Catalog:
     def _begin(self) -> None:
         limits = self.limits
         self.history = History(self.version, limits.history_updates_max, limits.history_bytes_max)
-        self.feeds = Feeds(self.store, self.version, limits.feed_rows_max, limits.tombstones_max)
+        self.feeds = Feeds(
+            self.store, self.version, limits.feed_rows_max, limits.tombstones_max, self.renewal
+        )
         self.idempotency = IdempotencyKeys(self.store, limits.idempotency_keys_max)
 
     @property
@@ -285,13 +290,29 @@ class Catalog:
         feature_level: int,
         digest: Digest,
         last_seq: dict[ResourceKind, int],
+        renewal: Renewal,
     ) -> None:
         """Go on from what a dump held; its rows are in the store already."""
         self.version = version
+        self.renewal = renewal
         self.applied_index = applied_index
         self.log_time_ms = log_time_ms
         self.feature_level = feature_level
         self._digest = digest
         self._begin()
         self.feeds.restore(last_seq)
+        self.idempotency.restore()
+
+    def renew(self, cluster_id: str, epoch: int, applied_index: Index, margin: int) -> None:
+        """Become the metadata of a new cluster: same objects and keys, nothing else goes on.
+
+        `margin` is more than the number of updates that may be missing here. Raises: TooOften.
+        """
+        assert epoch > self.epoch
+        assert applied_index >= self.applied_index
+        self.renewal = Renewal(self.version, margin)
+        self.cluster_id, self.epoch = cluster_id, epoch
+        self.version, self.applied_index = self.renewal.next_version, applied_index
+        self._begin()
+        self.feeds.restore(dict.fromkeys(PUBLIC, self.version))
         self.idempotency.restore()

@@ -11,6 +11,7 @@ import msgspec
 from felix.core.catalog.catalog import INTERNAL, PUBLIC, Catalog, CatalogLimits
 from felix.core.catalog.feed import TOMBSTONES, Tombstone
 from felix.core.catalog.idempotency import KEYS, Remembered
+from felix.core.catalog.renewal import NONE, Renewal
 from felix.core.catalog.view import Walk
 from felix.proto import codec
 from felix.proto.digest import Digest
@@ -48,6 +49,7 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     log_time_ms: int
     last_seq: dict[ResourceKind, int]
     feature_level: int = 1
+    renewal: Renewal = NONE
 
 
 class Trailer(msgspec.Struct, frozen=True):
@@ -61,7 +63,7 @@ class Dump:
     """Writes down a catalog as it was when this was made, a slice at a time."""
 
     def __init__(self, catalog: Catalog) -> None:
-        view = catalog.view()
+        self._view = view = catalog.view()
         self._header: Header | None = Header(
             FORMAT,
             catalog.cluster_id,
@@ -72,10 +74,16 @@ class Dump:
             catalog.log_time_ms,
             dict(catalog.feeds.last_seq),
             catalog.feature_level,
+            catalog.renewal,
         )
         self._walk = Walk(view, (*PUBLIC, *INTERNAL))
         self._checksum = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
         self._is_complete = False
+
+    @property
+    def held(self) -> int:
+        """How many rows that have changed since are kept for this."""
+        return self._view.held
 
     def close(self) -> None:
         """Stop before the end."""
@@ -123,6 +131,7 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
         feature_level=header.feature_level,
         digest=digest,
         last_seq=header.last_seq,
+        renewal=header.renewal,
     )
     return catalog
 

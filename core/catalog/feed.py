@@ -16,6 +16,7 @@ import msgspec
 from sortedcontainers import SortedDict
 
 from felix.core.catalog.history import Change
+from felix.core.catalog.renewal import Renewal
 from felix.core.catalog.store import Store
 from felix.proto.queries import FeedChange
 from felix.proto.resources import Key, Resource, ResourceKind
@@ -24,6 +25,8 @@ TOMBSTONES: Final = "tombstones"
 """The table of the store, keyed by kind and names: the last deletion of each key."""
 WITHOUT_UPDATES: Final = frozenset({"Tenant", "Namespace"})
 """A broker stops reading a feed of these at the first `updated` (contract, section 11.3)."""
+TAKEN_BACK: Final = frozenset({"Stream"})
+"""After a renewal each of these is told as deleted first: a broker may know another `durable`."""
 
 _FROM_UNTIL: Final = (True, False)
 
@@ -44,7 +47,13 @@ class Feed:
     """
 
     def __init__(
-        self, kind: ResourceKind, store: Store, version: int, rows_max: int, tombstones_max: int
+        self,
+        kind: ResourceKind,
+        store: Store,
+        version: int,
+        rows_max: int,
+        tombstones_max: int,
+        renewal: Renewal,
     ) -> None:
         """Begin after `version`: older changes are served compacted."""
         self.kind = kind
@@ -53,6 +62,7 @@ class Feed:
         self._store = store
         self._rows_max = rows_max
         self._tombstones_max = tombstones_max
+        self._renewal = renewal
         self._recent: list[FeedChange] = []
         self._recent_from = version + 1
         """Changes from this `seq` on are all in `_recent`."""
@@ -66,6 +76,8 @@ class Feed:
         so long there may be recent changes of the object that lived between the two."""
         self._overtaken_by: dict[int, int] = {}
         """`seq` of the later deletion -> of the one in `_overtaken`."""
+        self._taken_back: dict[int, Key] = {}
+        """`seq` -> an object of before the last renewal that is to be told anew; ascending."""
 
     @property
     def next_seq(self) -> int:
@@ -79,9 +91,22 @@ class Feed:
         for key, row in self._store.tables[self.kind].rows.items():
             live.update(dict.fromkeys(self._seqs_of(row), key))
         self._live = dict(sorted(live.items()))
+        told_at = self._renewal.told_at
         tombstones = self._store.tables[TOMBSTONES].rows
-        buried = {one.seq: key[1:] for key, one in tombstones.items() if one.kind == self.kind}
+        buried = {
+            told_at(one.seq): key[1:] for key, one in tombstones.items() if one.kind == self.kind
+        }
         self._buried = dict(sorted(buried.items()))
+        if self.kind in TAKEN_BACK:
+            rows = self._store.tables[self.kind].rows.values()
+            earlier = sorted(
+                (row.created_version, row.key)
+                for row in rows
+                if row.created_version <= self._renewal.version
+            )
+            self._taken_back = {
+                self._renewal.taken_back_at(version): key for version, key in earlier
+            }
 
     def add(self, change: Change) -> None:
         """Take note of a change of this kind."""
@@ -93,11 +118,13 @@ class Feed:
         elif after is None:
             for old in self._seqs_of(before):
                 del self._live[old]
+            if before.created_version <= self._renewal.version:
+                self._taken_back.pop(self._renewal.taken_back_at(before.created_version), None)
             self._bury(seq, key, before)
             self._push(FeedChange(seq, "deleted", key, before))
         elif self.kind not in WITHOUT_UPDATES:
             if before.version != before.created_version:
-                del self._live[before.version]
+                del self._live[self._renewal.told_at(before.version)]
             self._live[after.version] = key
             self._push(FeedChange(seq, "updated", key, after))
 
@@ -114,17 +141,22 @@ class Feed:
             key = self._buried[seq]
             tombstone = self._store.tables[TOMBSTONES].rows[(self.kind, *key)]
             found[seq] = FeedChange(seq, "deleted", key, tombstone.object)
+        rows = self._store.tables[self.kind].rows
+        for seq in _slice(self._taken_back, since, self._recent_from, count):
+            key = self._taken_back[seq]
+            found[seq] = FeedChange(seq, "deleted", key, rows[key])
         for seq in _slice(self._live, since, self._recent_from, count):
             key = self._live[seq]
-            row = self._store.tables[self.kind].rows[key]
-            is_new = seq == row.created_version
+            row = rows[key]
+            is_new = seq == self._renewal.told_at(row.created_version)
             found[seq] = FeedChange(seq, "created" if is_new else "updated", key, row)
         return [found[seq] for seq in sorted(found)[:count]]
 
     def _seqs_of(self, row: Resource) -> tuple[int, ...]:
+        told_at = self._renewal.told_at
         if row.version == row.created_version or self.kind in WITHOUT_UPDATES:
-            return (row.created_version,)
-        return (row.created_version, row.version)
+            return (told_at(row.created_version),)
+        return (told_at(row.created_version), told_at(row.version))
 
     def _push(self, change: FeedChange) -> None:
         self.last_seq = change.seq
@@ -142,9 +174,10 @@ class Feed:
         place = (self.kind, *key)
         earlier: Tombstone | None = self._store.tables[TOMBSTONES].rows.get(place)
         if earlier is not None:
-            del self._buried[earlier.seq]
-            self._overtaken[earlier.seq] = FeedChange(earlier.seq, "deleted", key, earlier.object)
-            self._overtaken_by[seq] = earlier.seq
+            told_at = self._renewal.told_at(earlier.seq)
+            del self._buried[told_at]
+            self._overtaken[told_at] = FeedChange(told_at, "deleted", key, earlier.object)
+            self._overtaken_by[seq] = told_at
         self._store.put(TOMBSTONES, place, Tombstone(self.kind, seq, row))
         self._buried[seq] = key
         while len(self._buried) > self._tombstones_max:

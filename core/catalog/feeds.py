@@ -9,6 +9,7 @@ from typing import Final
 
 from felix.core.catalog.feed import Feed
 from felix.core.catalog.history import Change
+from felix.core.catalog.renewal import Renewal
 from felix.core.catalog.store import Store
 from felix.proto.errors import ValidationFailed
 from felix.proto.queries import PAGE_SIZE_MAX, FeedChanges, FeedSnapshot
@@ -26,11 +27,14 @@ KINDS: Final[dict[FeedName, ResourceKind]] = {
 class Feeds:
     """One feed for each kind of object."""
 
-    def __init__(self, store: Store, version: int, rows_max: int, tombstones_max: int) -> None:
+    def __init__(
+        self, store: Store, version: int, rows_max: int, tombstones_max: int, renewal: Renewal
+    ) -> None:
         """Begin after `version`: older changes are served compacted."""
         self._store = store
         self._feeds = {
-            kind: Feed(kind, store, version, rows_max, tombstones_max) for kind in KINDS.values()
+            kind: Feed(kind, store, version, rows_max, tombstones_max, renewal)
+            for kind in KINDS.values()
         }
 
     @property

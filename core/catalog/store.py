@@ -96,6 +96,11 @@ class StoreView:
         self._before: dict[str, SortedDict] = {name: SortedDict() for name in store.tables}
         """Rows as they were, by table and key; None where there was none."""
 
+    @property
+    def held(self) -> int:
+        """How many rows are kept that are not in the store any more."""
+        return sum(map(len, self._before.values()))
+
     def remember(self, name: str, key: Key, row: Row | None) -> None:
         """Keep a row that is about to change; only the first change counts."""
         self._before[name].setdefault(key, row)

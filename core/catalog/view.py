@@ -19,6 +19,11 @@ class CatalogView:
         """Read up to `count` rows behind a key, in order, and where to go on (None: the end)."""
         return self._rows.slice(table, after, count)
 
+    @property
+    def held(self) -> int:
+        """How many rows that have changed since are kept for this view."""
+        return self._rows.held
+
     def close(self) -> None:
         """Let go."""
         self._rows.close()

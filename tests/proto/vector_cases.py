@@ -130,6 +130,7 @@ def requests() -> list[Case]:
         cluster.RemoveMember(member="node-2"),
         cluster.TransferLeadership(target="node-2"),
         commands.SetFeatureLevel(level=2),
+        queries.GetBackup(backup="0123456789abcdef", piece=1),
     ]
     cases = [
         Case(
@@ -207,6 +208,13 @@ def replies() -> list[Case]:
             4,
         ),
         "cluster": ("a cluster of one", status, 4),
+        "backup-piece": (
+            "a piece of a backup that is not the last",
+            queries.BackupPiece(
+                "0123456789abcdef", CLUSTER, 1, 4, digest_of(*ALL), 1, b"\x00\xff", False
+            ),
+            4,
+        ),
     }
     cases = [
         Case(f"reply-{name}", what, Reply(PROTOCOL, 7, version, 0, None, raw(result)), Reply)

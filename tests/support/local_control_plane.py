@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from felix.actors.backups import Backups
 from felix.core.catalog import validation
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.rendering import SnapshotRendering
@@ -16,8 +17,16 @@ from felix.proto.cluster import Operation
 from felix.proto.commands import AnyCommand, Command, Proposal, Stamp
 from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import ErrorReply, MembershipRefused, ValidationFailed, from_reply
-from felix.proto.ids import Index, NodeId
-from felix.proto.queries import ClusterStatus, GetCluster, GetSnapshot, MemberStatus, WatchUpdates
+from felix.proto.ids import Index, NodeId, Term
+from felix.proto.queries import (
+    BackupPiece,
+    ClusterStatus,
+    GetBackup,
+    GetCluster,
+    GetSnapshot,
+    MemberStatus,
+    WatchUpdates,
+)
 from felix.proto.raft import Membership
 from felix.proto.rpc import Answer, AnyRequest
 from felix.proto.updates import SnapshotChunk, UpdateBatch
@@ -41,6 +50,7 @@ class LocalControlPlane:
         limits: CatalogLimits = CatalogLimits(),  # noqa: B008 - immutable
     ) -> None:
         self._catalog = Catalog(cluster_id, limits=limits)
+        self._backups = Backups()
         self._changed = threading.Condition()
 
     def ask(self, message: AnyRequest, call: Call = Call()) -> Answered:  # noqa: B008 - immutable
@@ -57,6 +67,8 @@ class LocalControlPlane:
                 raise MembershipRefused("this is one process", details={"reason": "one_process"})
             if isinstance(message, GetSnapshot):
                 return self._answered(self._snapshot(message))
+            if isinstance(message, GetBackup):
+                return self._answered(self._backup(message))
             if isinstance(message, WatchUpdates):
                 return self._answered(self._watch(message, call.timeout_s))
             return self._answered(self._catalog.answer(message))
@@ -113,6 +125,15 @@ class LocalControlPlane:
             len(chunks),
             view.digest,
             _objects.decode(chunks[query.chunk]),
+        )
+
+    def _backup(self, query: GetBackup) -> BackupPiece:
+        return self._backups.next(
+            query,
+            self._catalog,
+            applied_term=Term(1),
+            node_id=NodeId(NODE_ID),
+            membership=Membership((NodeId(NODE_ID),)),
         )
 
     def _cluster(self) -> ClusterStatus:

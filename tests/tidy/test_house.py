@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("actors", "cli", "core", "http", "proto", "storage", "transport")
+FOLDERS = ("actors", "cli", "core", "http", "proto", "recovery", "storage", "transport")
 
 ALLOWED = {
     "proto": {"proto"},
@@ -21,6 +21,7 @@ ALLOWED = {
     "transport": {"transport", "proto"},
     "actors": {"actors", "core", "storage", "transport", "proto"},
     "http": {"http", "transport", "proto"},
+    "recovery": {"recovery", "core", "storage", "transport", "proto"},
     "cli": set(FOLDERS),
 }
 """Who may import whom."""

@@ -1,0 +1,160 @@
+"""`backup save`, `backup verify`, `restore`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+from felix.cli.config import Config
+from felix.cli.options import CONFIG_OPTION, EXIT_START, end, load_config
+from felix.cli.settings import addresses_of, catalog_limits
+from felix.core.catalog.backup import BadBackup, ReadBackup
+from felix.core.catalog.renewal import MARGIN_DEFAULT, TooOften
+from felix.proto.errors import FelixError
+from felix.recovery.backups import save_backup, verify_backup
+from felix.recovery.errors import Refused
+from felix.recovery.takeover import Founder, TakenOver, restore_backup
+from felix.storage.errors import StorageError
+from felix.transport.rpc_client import RpcClient
+
+EXIT_BAD_BACKUP: Final = 4
+"""The file is not a whole backup."""
+EXIT_NOT_FETCHED: Final = 5
+"""The node did not give a backup."""
+
+FILE: Final = click.Path(dir_okay=False, path_type=Path)
+DIRECTORY: Final = click.Path(file_okay=False, path_type=Path)
+MARGIN_OPTION = click.option(
+    "--margin",
+    default=MARGIN_DEFAULT,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="More than the number of updates that may be missing: versions go on above.",
+)
+
+
+@click.group("backup")
+def backup_group() -> None:
+    """Keep what the cluster knows somewhere else."""
+
+
+@backup_group.command("save")
+@click.option("--from", "address", required=True, help="RPC address of any node (host:port).")
+@click.option(
+    "--linearizable",
+    is_flag=True,
+    help="Everything acknowledged before is in it; needs a quorum.",
+)
+@click.option("--timeout", "timeout_s", default=10.0, show_default=True, help="Per piece, seconds.")
+@click.argument("file", type=FILE)
+def save_command(address: str, linearizable: bool, timeout_s: float, file: Path) -> None:
+    """Fetch a backup from a node into FILE, and verify it."""
+    client = RpcClient(f"tcp://{address}")
+    try:
+        found = save_backup(
+            client,
+            file,
+            consistency="linearizable" if linearizable else "stale",
+            timeout_s=timeout_s,
+        )
+    except FelixError as error:
+        end(EXIT_NOT_FETCHED, f"{address}: {error.message} ({error.code})")
+    except BadBackup as error:
+        end(EXIT_BAD_BACKUP, f"what {address} sent is not a whole backup: {error}")
+    except (OSError, Refused) as error:
+        end(EXIT_START, str(error))
+    finally:
+        client.close()
+    _describe(found)
+
+
+@backup_group.command("verify")
+@click.argument("file", type=FILE)
+def verify_command(file: Path) -> None:
+    """Read FILE to its end, check every byte, build what is in it. Needs no node."""
+    try:
+        found = verify_backup(file)
+    except BadBackup as error:
+        end(EXIT_BAD_BACKUP, f"{file}: {error}")
+    except OSError as error:
+        end(EXIT_START, str(error))
+    _describe(found)
+
+
+@click.command("restore")
+@click.argument("file", type=FILE)
+@click.option("--data-dir", type=DIRECTORY, help="[default: data_dir of the configuration]")
+@CONFIG_OPTION
+@click.option("--replace", is_flag=True, help="Set aside what is in the directory; with --yes.")
+@click.option("--yes", is_flag=True, help="I know what this replaces.")
+@click.option("--epoch", default=0, help="At least this one [default: the backup's and one]")
+@MARGIN_OPTION
+def restore_command(
+    file: Path,
+    data_dir: Path | None,
+    path: Path | None,
+    replace: bool,
+    yes: bool,
+    epoch: int,
+    margin: int,
+) -> None:
+    """Make the data directory of the first node of a new cluster from the backup FILE."""
+    config = load_config(path)
+    try:
+        made = restore_backup(
+            file,
+            data_dir or Path(config.data_dir),
+            founder_of(config),
+            catalog_limits(config),
+            replace=replace and yes,
+            epoch=epoch,
+            margin=margin,
+        )
+    except BadBackup as error:
+        end(EXIT_BAD_BACKUP, f"{file}: {error}")
+    except (OSError, Refused, StorageError, TooOften) as error:
+        end(EXIT_START, str(error))
+    describe_new_cluster(made)
+
+
+def founder_of(config: Config) -> Founder:
+    """Say who the node is that a configuration is for."""
+    return Founder(config.name, config.cluster.name, addresses_of(config.self_as_member))
+
+
+def describe_new_cluster(made: TakenOver) -> None:
+    """Say what was made, and what is to be done next."""
+    click.echo(f"data directory  {made.path}")
+    if made.set_aside is not None:
+        click.echo(f"the old one     {made.set_aside}")
+    click.echo(f"cluster         {made.cluster_id}, new")
+    click.echo(f"node            {made.node_id}, its only voter")
+    click.echo(f"epoch           {made.epoch}")
+    click.echo(f"version         {made.version}")
+    click.echo(f"digest          {made.digest}")
+    click.echo(f"objects         {_counts(made.counts)}")
+    click.echo(
+        "Start this node, then the others with empty data directories, and add them as members."
+    )
+
+
+def _describe(found: ReadBackup) -> None:
+    header = found.header
+    at = datetime.fromtimestamp(header.created_at_ms / 1000, UTC)
+    click.echo(f"cluster         {header.cluster_id}")
+    click.echo(f"made by         {header.node_id} at {at.isoformat(timespec='milliseconds')}")
+    click.echo(f"epoch           {header.epoch}")
+    click.echo(f"version         {header.version}")
+    click.echo(f"log             entry {header.applied_index} of term {header.applied_term}")
+    click.echo(f"objects         {_counts(found.catalog.counts())}")
+    click.echo(f"digest          {header.digest}")
+    click.echo(f"feature level   {header.feature_level}")
+    click.echo(f"checksum        {found.checksum}")
+    click.echo(f"size            {found.size_bytes} bytes")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())

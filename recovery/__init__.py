@@ -1,0 +1,1 @@
+"""What an operator does when nodes cannot help themselves: backups, restoring, lost quorums."""

@@ -1,0 +1,146 @@
+"""A new cluster from what is left of an old one: its first node's data directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from felix.core.catalog.catalog import Catalog, CatalogLimits
+from felix.core.catalog.renewal import MARGIN_DEFAULT
+from felix.proto.ids import Index, NodeId, Term
+from felix.proto.raft import Addresses, Member
+from felix.recovery.backups import verify_backup
+from felix.recovery.directory import exchange, is_unused, write_founder
+from felix.recovery.errors import Refused
+from felix.recovery.plan import Survey, plan_id
+from felix.recovery.survey import read_directory, rebuild
+from felix.storage.data_dir import take_lock
+
+
+class Founder(msgspec.Struct, frozen=True):
+    """Who is to be the first node."""
+
+    name: str
+    cluster_name: str
+    addresses: Addresses
+
+
+class TakenOver(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it."""
+
+    path: Path
+    set_aside: Path | None
+    """Where what was there before is now."""
+    cluster_id: str
+    node_id: NodeId
+    epoch: int
+    version: int
+    digest: str
+    counts: dict[str, int]
+
+
+def restore_backup(
+    file: Path,
+    path: Path,
+    founder: Founder,
+    limits: CatalogLimits,
+    *,
+    replace: bool,
+    epoch: int = 0,
+    margin: int = MARGIN_DEFAULT,
+) -> TakenOver:
+    """Begin a new cluster with what a backup holds; `replace` sets aside what is in the way.
+
+    `epoch` is the lowest that will do, `margin` more than the number of updates since the backup.
+    Raises: BadBackup, Refused, StorageError, TooOften, OSError.
+    """
+    if not is_unused(path) and not replace:
+        raise Refused(f"{path} is not empty: --replace together with --yes sets it aside")
+    backup = verify_backup(file, limits)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = take_lock(path)
+    try:
+        term = Term(max(1, backup.header.applied_term))
+        epoch = max(epoch, backup.catalog.epoch + 1)
+        return _take_over(path, founder, backup.catalog, term, epoch, margin)
+    finally:
+        os.close(lock)
+
+
+def recover_directory(
+    path: Path,
+    founder: Founder | None,
+    limits: CatalogLimits,
+    *,
+    plan: str | None,
+    margin: int = MARGIN_DEFAULT,
+) -> TakenOver:
+    """Begin a new cluster with everything in the log of a data directory, which is set aside.
+
+    `plan` is the plan's id; None does without. Without a founder it is the same node, as its log
+    knows it. Raises: Refused, StorageError, BadDump, TooOften, OSError.
+    """
+    lock = take_lock(path)
+    try:
+        contents = read_directory(path)
+        survey = contents.survey
+        if plan is not None and plan != plan_id(survey):
+            raise Refused(f"{path} is not what plan {plan} was made of: plan again")
+        if not survey.is_usable:
+            raise Refused(f"nothing can be built from {path}: {'; '.join(survey.damage)}")
+        founder = founder or _same_node(survey)
+        catalog = rebuild(contents, limits)
+        known_term = survey.hard_state.term if survey.hard_state else Term(1)
+        term = max(Term(1), survey.last_term, known_term)
+        return _take_over(path, founder, catalog, term, catalog.epoch + 1, margin)
+    finally:
+        os.close(lock)
+
+
+def _same_node(survey: Survey) -> Founder:
+    identity, membership = survey.identity, survey.membership
+    members = membership.members if membership else ()
+    found = [one for one in members if identity is not None and one.id == identity.node_id]
+    if not found or identity is None:
+        raise Refused("the log does not say where this node is reached: give its --config")
+    return Founder(found[0].name, identity.cluster_name, found[0].addresses)
+
+
+def _take_over(
+    path: Path, founder: Founder, catalog: Catalog, term: Term, epoch: int, margin: int
+) -> TakenOver:
+    """Write the new directory; a crash on the way leaves the old one or the new one.
+
+    The identity of the cluster is new, so that nobody who was in the old one can ever take part.
+    """
+    cluster_id = uuid.uuid4().hex
+    node_id = NodeId(uuid.uuid4().hex)
+    catalog.renew(cluster_id, epoch, Index(max(1, catalog.applied_index)), margin)
+    member = Member(node_id, founder.name, founder.addresses)
+    aside = None
+    if is_unused(path):
+        write_founder(path, member, founder.cluster_name, catalog, term)
+    else:
+        path = path.resolve()
+        # It is built under the name that the old directory will have once both are exchanged.
+        aside = path.with_name(f"{path.name}.aside-{cluster_id[:8]}")
+        try:
+            write_founder(aside, member, founder.cluster_name, catalog, term)
+            exchange(aside, path)
+        except Refused:
+            shutil.rmtree(aside)
+            raise
+    return TakenOver(
+        path=path,
+        set_aside=aside,
+        cluster_id=cluster_id,
+        node_id=node_id,
+        epoch=epoch,
+        version=catalog.version,
+        digest=catalog.digest,
+        counts=catalog.counts(),
+    )
