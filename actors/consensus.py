@@ -92,6 +92,8 @@ class RaftStatistics(msgspec.Struct, frozen=True, kw_only=True):
     commit_seconds: HistogramValues
     peer_messages_dropped: int
     peer_messages_refused: int
+    heartbeats_missed: int
+    """Silences of two heartbeat intervals: of the leader here, or of a follower at the leader."""
 
 
 class Consensus:
@@ -122,6 +124,7 @@ class Consensus:
         self._freshness = Freshness()
         self._leadership: Leadership | None = None
         self._leader_changes = 0
+        self._heartbeats_missed = 0
         self._fsync_seconds = Histogram()
         self._commit_seconds = Histogram()
 
@@ -145,6 +148,7 @@ class Consensus:
         """Let ticks pass; a node that `stood_still` is given fewer than there were."""
         for _ in range(ticks):
             self.core.tick()
+            self._heartbeats_missed += self._silences_begun()
         silence = self.core.ticks_since_leader
         self._freshness.observe(
             time.monotonic(),
@@ -152,6 +156,14 @@ class Consensus:
             stood_still=stood_still,
             inbox_is_empty=inbox_is_empty,
         )
+
+    def _silences_begun(self) -> int:
+        """Count who has just been silent for two heartbeat intervals."""
+        core = self.core
+        limit = 2 * core.config.heartbeat_ticks
+        if core.leader is not None:
+            return sum(one.silent_ticks == limit for one in core.leader.followers.values())
+        return int(core.ticks_since_leader == limit)
 
     @property
     def silence_s(self) -> float:
@@ -247,8 +259,9 @@ class Consensus:
         self._reject(done.overwritten)
         applied = ready.committed[-1].index
         since = self.core.snapshot.index if self.core.snapshot else 0
-        # A snapshot costs in proportion to what it holds: so it is taken after as many entries.
-        due = max(self._snapshot_entries, self._state_machine.weight())
+        # A snapshot costs in proportion to what it holds, so it is taken after half as many
+        # entries. Not after as many: a state that only grows would never be due again.
+        due = max(self._snapshot_entries, self._state_machine.weight() // 2)
         if applied - since >= due and not self._snapshot_under_way:
             self._snapshot_under_way = True
             self._state_machine.take_snapshot()
@@ -344,4 +357,5 @@ class Consensus:
             commit_seconds=self._commit_seconds.values(),
             peer_messages_dropped=self._peers.dropped,
             peer_messages_refused=self._peers.refused,
+            heartbeats_missed=self._heartbeats_missed,
         )

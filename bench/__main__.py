@@ -12,7 +12,7 @@ from typing import Literal
 import click
 from rich.console import Console
 
-from bench import commit, failover, fanout, snapshot
+from bench import commit, failover, fanout, idle, install, restart, snapshot
 from bench.errors import BenchError
 from bench.machine import describe
 from bench.measure import Round, medians, ratios
@@ -25,6 +25,9 @@ BENCHES: dict[str, Callable[[Plan], list[Round]]] = {
     "fanout": fanout.run,
     "failover": failover.run,
     "snapshot": snapshot.run,
+    "install": install.run,
+    "restart": restart.run,
+    "idle": idle.run,
 }
 RESULTS = Path("bench-results")
 _WIDTH_MIN = 110
