@@ -15,7 +15,7 @@ import msgspec
 from felix.actors.freshness import Freshness
 from felix.actors.proposals import Proposals
 from felix.core.histogram import Histogram, HistogramValues
-from felix.core.raft.core import RaftCore
+from felix.core.raft.core import COMMITTED_PER_READY_MAX, RaftCore
 from felix.core.raft.ready import Ready
 from felix.proto.errors import NotApplied, NotLeader
 from felix.proto.ids import Index, NodeId, Term
@@ -198,13 +198,24 @@ class Consensus:
 
     # --- carrying out -------------------------------------------------------------------------
 
-    def flush(self) -> None:
-        """Carry out everything that has come together."""
+    def flush(self) -> bool:
+        """Carry out what has come together.
+
+        Says whether there may be more: whoever applies a long log hears its peers in between.
+        """
         self._append_batch()
-        while (ready := self.core.ready()) is not None:
+        applied = 0
+        while applied < COMMITTED_PER_READY_MAX and (ready := self.core.ready()) is not None:
             self._carry_out(ready)
             self.core.persisted()
+            applied += len(ready.committed)
         self._tell_leadership()
+        return applied >= COMMITTED_PER_READY_MAX
+
+    @property
+    def ticks_until_due(self) -> int:
+        """Ticks until something is to be done if nothing is heard."""
+        return self.core.ticks_until_due
 
     def _append_batch(self) -> None:
         if not self._batch:

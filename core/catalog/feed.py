@@ -75,10 +75,9 @@ class Feed:
     def restore(self, last_seq: int) -> None:
         """Take up what a dump held; the rows are in the store already."""
         self.last_seq = last_seq
-        live: dict[int, Key] = {}
-        for key, row in self._store.tables[self.kind].rows.items():
-            live.update(dict.fromkeys(self._seqs_of(row), key))
-        self._live = dict(sorted(live.items()))
+        rows = self._store.tables[self.kind].rows
+        live = {seq: key for key, row in rows.items() for seq in self._seqs_of(row)}
+        self._live = {seq: live[seq] for seq in sorted(live)}
         tombstones = self._store.tables[TOMBSTONES].rows
         buried = {one.seq: key[1:] for key, one in tombstones.items() if one.kind == self.kind}
         self._buried = dict(sorted(buried.items()))
