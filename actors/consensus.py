@@ -92,6 +92,9 @@ class RaftStatistics(msgspec.Struct, frozen=True, kw_only=True):
     commit_seconds: HistogramValues
     peer_messages_dropped: int
     peer_messages_refused: int
+    snapshot_bytes_sent: int
+    """To followers that needed what was trimmed."""
+    snapshots_installed: int
     heartbeats_missed: int
     """Silences of two heartbeat intervals: of the leader here, or of a follower at the leader."""
 
@@ -125,6 +128,7 @@ class Consensus:
         self._leadership: Leadership | None = None
         self._leader_changes = 0
         self._heartbeats_missed = 0
+        self._snapshot_bytes_sent = self._snapshots_installed = 0
         self._fsync_seconds = Histogram()
         self._commit_seconds = Histogram()
 
@@ -287,6 +291,7 @@ class Consensus:
     def _with_data(self, message: InstallSnapshot) -> InstallSnapshot:
         size = self.core.config.snapshot_chunk_bytes
         data = self._snapshots.read(message.meta, message.offset, size)
+        self._snapshot_bytes_sent += len(data)
         return msgspec.structs.replace(message, data=data)
 
     def _put_down(self, chunk: InstallSnapshot) -> None:
@@ -299,6 +304,7 @@ class Consensus:
         elif self._snapshots.accept(meta):
             self._journal.install(meta)
             self.core.snapshot_installed(chunk)
+            self._snapshots_installed += 1
             self._state_machine.restore_from(meta)
         else:
             self.core.snapshot_received(chunk, 0)
@@ -368,5 +374,7 @@ class Consensus:
             commit_seconds=self._commit_seconds.values(),
             peer_messages_dropped=self._peers.dropped,
             peer_messages_refused=self._peers.refused,
+            snapshot_bytes_sent=self._snapshot_bytes_sent,
+            snapshots_installed=self._snapshots_installed,
             heartbeats_missed=self._heartbeats_missed,
         )

@@ -74,6 +74,16 @@ def _raft(now: NodeStatistics) -> Iterable[Metric]:
         "Damaged or foreign messages on the peer socket.",
         raft.peer_messages_refused,
     )
+    yield _counter(
+        "felix_snapshots_installed",
+        "Snapshots that came from a leader.",
+        raft.snapshots_installed,
+    )
+    yield _counter(
+        "felix_snapshot_sent_bytes",
+        "Sent to followers that needed what was trimmed.",
+        raft.snapshot_bytes_sent,
+    )
     yield _counter("felix_snapshots_taken", "Snapshots of the log taken.", now.snapshots.taken)
     yield _gauge(
         "felix_snapshot_size_bytes", "Size of the last one.", now.snapshots.last_size_bytes

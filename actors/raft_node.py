@@ -35,7 +35,7 @@ peers have to say before it takes their silence for death."""
 TICKS_ASLEEP_MAX = 3
 """A node that hears nothing looks at its clock this often, or when something is due: what it hears
 may seem so many ticks older than it is, never younger."""
-DUMP_PAUSE_S = 0.001
+DUMP_PAUSE_S = 0.002
 """Between two slices of a snapshot that is written down: commits go on meanwhile."""
 
 

@@ -23,7 +23,8 @@ from felix.proto.ids import Epoch, Index, Term, Version
 from felix.proto.raft import Entry, EntryKind, SnapshotMeta
 from felix.proto.updates import RawUpdate
 
-DUMP_SLICE_RECORDS = 500
+DUMP_SLICE_RECORDS = 250
+"""Written down in one go: about 0.3 ms."""
 
 
 class Replica:

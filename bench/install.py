@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -22,6 +24,8 @@ WINDOW = 8
 CHANGES_WITH_SNAPSHOTS = 120_000
 """Enough for two snapshots of all streams."""
 _POLL_S = 0.002
+_GENTLE_POLL_S = 0.05
+"""For what costs the node something to tell."""
 _SHARE_MIN = 100
 """Writes; from fewer no p99 is to be had."""
 
@@ -38,7 +42,8 @@ def run(plan: Plan) -> list[Round]:
 
 def _turn(scene: Scene) -> list[Round]:
     away = (scene.leader + 1) % NODES
-    scene.cluster.kill(away)
+    # Stopped, not ended: the start of a process takes both cores of a small machine for a second.
+    os.kill(scene.cluster.pids()[away], signal.SIGSTOP)
     scene.create_streams()
     scene.change("fill", CHANGES_UNTIL_SNAPSHOT)
     rounds = _installing(scene, away)
@@ -47,7 +52,7 @@ def _turn(scene: Scene) -> list[Round]:
 
 
 def _installing(scene: Scene, away: int) -> list[Round]:
-    """Start the follower that is away, while one client writes in sequence."""
+    """Wake the follower that has nothing, while one client writes in sequence."""
     others = [number for number in range(NODES) if number != away]
     folder = scene.nodes[away].data_dir / "snapshots"
     before, calm = spent(), pulse(scene, others)
@@ -58,10 +63,10 @@ def _installing(scene: Scene, away: int) -> list[Round]:
         worker.send("go")
         time.sleep(QUIET_S)
         started = clock()
-        scene.cluster.restart(away)
+        os.kill(scene.cluster.pids()[away], signal.SIGCONT)
         sending = wait_until("a first piece", lambda: bool(_names(folder)))
         sent = wait_until("the last piece", lambda: not _partial(folder))
-        done = wait_until("the follower has it", lambda: _has_applied(scene, away))
+        done = wait_until("the follower has it", lambda: _has_applied(scene, away), _GENTLE_POLL_S)
         load = worker.receive(Load, LOAD_TIMEOUT_S)
     foreign = foreign_percent(before, spent())
     _hold_peace(calm, pulse(scene, others))
@@ -70,7 +75,7 @@ def _installing(scene: Scene, away: int) -> list[Round]:
     size = max(path.stat().st_size for path in folder.glob("*.snapshot"))
     notes = {
         "snapshot_mib": round(size / (1 << 20), 1),
-        "start_to_first_piece_s": round(sending - started, 2),
+        "awake_to_first_piece_s": round(sending - started, 2),
         "transfer_s": round(sent - sending, 2),
         "transfer_and_load_s": round(done - sending, 2),
         "heartbeats_missed": pulse(scene).heartbeats_missed - calm.heartbeats_missed,
@@ -80,8 +85,6 @@ def _installing(scene: Scene, away: int) -> list[Round]:
 
 
 def _has_applied(scene: Scene, number: int) -> bool:
-    if not scene.nodes[number].is_ready():
-        return False
     samples = scene.nodes[number].samples()
     return samples["felix_raft_applied_index"] > samples["felix_raft_snapshot_index"] > 0
 

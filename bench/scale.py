@@ -67,13 +67,13 @@ def scene(plan: Plan) -> Iterator[Scene]:
         yield Scene(cluster, leader)
 
 
-def wait_until(what: str, holds: Callable[[], bool]) -> float:
+def wait_until(what: str, holds: Callable[[], bool], poll_s: float = _POLL_S) -> float:
     """Wait for something; give the monotonic time at which it held. Raises: BenchError."""
     deadline = time.monotonic() + PATIENCE_S
     while not holds():
         if time.monotonic() > deadline:
             raise BenchError(f"not within {PATIENCE_S} s: {what}")
-        time.sleep(_POLL_S)
+        time.sleep(poll_s)
     return time.monotonic()
 
 
