@@ -152,7 +152,8 @@ class Consensus:
         """Let ticks pass; a node that `stood_still` is given fewer than there were."""
         for _ in range(ticks):
             self.core.tick()
-            self._heartbeats_missed += self._silences_begun()
+            if not stood_still:
+                self._heartbeats_missed += self._silences_begun()
         silence = self.core.ticks_since_leader
         self._freshness.observe(
             time.monotonic(),

@@ -43,15 +43,16 @@ def run(plan: Plan) -> list[Round]:
 def _turn(scene: Scene) -> list[Round]:
     away = (scene.leader + 1) % NODES
     # Stopped, not ended: the start of a process takes both cores of a small machine for a second.
+    calm_before = pulse(scene, [away])
     os.kill(scene.cluster.pids()[away], signal.SIGSTOP)
     scene.create_streams()
     scene.change("fill", CHANGES_UNTIL_SNAPSHOT)
-    rounds = _installing(scene, away)
+    rounds = _installing(scene, away, calm_before.heartbeats_missed)
     wait_healthy(scene.cluster.target)
     return rounds + _writing(scene)
 
 
-def _installing(scene: Scene, away: int) -> list[Round]:
+def _installing(scene: Scene, away: int, missed_before: float) -> list[Round]:
     """Wake the follower that has nothing, while one client writes in sequence."""
     others = [number for number in range(NODES) if number != away]
     folder = scene.nodes[away].data_dir / "snapshots"
@@ -78,7 +79,9 @@ def _installing(scene: Scene, away: int) -> list[Round]:
         "awake_to_first_piece_s": round(sending - started, 2),
         "transfer_s": round(sent - sending, 2),
         "transfer_and_load_s": round(done - sending, 2),
-        "heartbeats_missed": pulse(scene).heartbeats_missed - calm.heartbeats_missed,
+        "heartbeats_missed": pulse(scene).heartbeats_missed
+        - calm.heartbeats_missed
+        - missed_before,
         "foreign_cpu_percent": round(foreign, 1),
     }
     return _compared("in_flight=1", "installing", load, [(sending, done)], (begun, started), notes)

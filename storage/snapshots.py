@@ -163,6 +163,11 @@ class _Partial(_SyncedFile):
         while block := self._file.read(_READ_BYTES):
             self._count(block)
 
+    def write(self, data: bytes) -> None:
+        """Append so that it is not lost with the process."""
+        super().write(data)
+        self._file.flush()
+
 
 class SnapshotFileWriter:
     """See `felix.storage.ports.SnapshotWriter`."""
