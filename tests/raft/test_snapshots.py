@@ -261,13 +261,18 @@ def test_another_leaders_other_snapshot_is_received_from_its_first_byte() -> Non
     assert b"".join(three[C].snapshots.chunks(three[B].core.snapshot or meta_at(0))) == STATE[::-1]
 
 
-def test_a_follower_that_was_away_gets_the_newest_snapshot_only() -> None:
-    three = lagging_group()
-    three.propose(A, b"more")
-    newest = three[A].take_snapshot(STATE[::-1])
-    three.cut = set()
-    sent = carry(three, has_snapshot_of(three, A))
+def test_a_follower_that_is_away_will_get_the_newest_snapshot() -> None:
+    node, pieces = sending_leader()
+    node.core.propose([b"more"])
+    node.work()
+    node.hear(AppendReply(C, A, Term(2), accepted=True, index=Index(6)))
+    newest = node.take_snapshot(STATE[::-1])
+    assert newest != pieces[0].meta
+    sent = only(node.work(), InstallSnapshot)
     assert {piece.meta for piece in sent} == {newest}
+    assert offsets(sent) == [0, 10, 20]
+    assert node.core.leader is not None
+    assert node.core.leader.snapshots_in_use() == [newest]
 
 
 def test_a_transfer_that_gets_on_is_not_given_up_for_a_newer_snapshot() -> None:
