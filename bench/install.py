@@ -63,13 +63,13 @@ def _installing(scene: Scene, away: int, missed_before: float) -> list[Round]:
         begun = clock()
         worker.send("go")
         time.sleep(QUIET_S)
-        still = pulse(scene, others)
+        still, led_before = pulse(scene, others), pulse(scene, [scene.leader])
         started = clock()
         os.kill(scene.cluster.pids()[away], signal.SIGCONT)
         sending = wait_until("a first piece", lambda: bool(_names(folder)))
         sent = wait_until("the last piece", lambda: not _partial(folder))
         done = wait_until("the follower has it", lambda: _has_applied(scene, away), _GENTLE_POLL_S)
-        after = pulse(scene)
+        after, led = pulse(scene), pulse(scene, [scene.leader])
         load = worker.receive(Load, LOAD_TIMEOUT_S)
     foreign = foreign_percent(before, spent())
     _hold_peace(calm, pulse(scene, others))
@@ -82,6 +82,7 @@ def _installing(scene: Scene, away: int, missed_before: float) -> list[Round]:
         "transfer_s": round(sent - sending, 2),
         "transfer_and_load_s": round(done - sending, 2),
         "heartbeats_missed": after.heartbeats_missed - still.heartbeats_missed - missed_before,
+        "of_them_by_leader": led.heartbeats_missed - led_before.heartbeats_missed,
         "heartbeats_missed_before": still.heartbeats_missed - calm.heartbeats_missed,
         "foreign_cpu_percent": round(foreign, 1),
     }
