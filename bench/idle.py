@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.machine import descendants, foreign_percent, spent
 from bench.measure import Round, figures
-from bench.scale import scene
+from bench.scale import each_round
 from bench.stage import Plan
 
 SECONDS = 20
@@ -17,12 +17,7 @@ SECONDS = 20
 
 def run(plan: Plan) -> list[Round]:
     """Let three nodes run, with their HTTP processes, and ask them nothing."""
-    rounds = []
-    for number in range(plan.rounds):
-        plan.say(f"round {number + 1} of {plan.rounds}: felix")
-        with scene(plan) as one:
-            rounds += _watch(one.cluster.pids(), one.leader)
-    return rounds
+    return each_round(plan, lambda scene: _watch(scene.cluster.pids(), scene.leader))
 
 
 def _watch(pids: list[int], leader: int) -> list[Round]:

@@ -11,7 +11,7 @@ from bench.errors import BenchError
 from bench.loads import Load, Order, clock, write
 from bench.machine import foreign_percent, spent
 from bench.measure import Round, figures
-from bench.scale import STREAMS, Pulse, Scene, between, pulse, scene, wait_until
+from bench.scale import STREAMS, Pulse, Scene, between, each_round, pulse, wait_until
 from bench.stage import LOAD_TIMEOUT_S, READY_TIMEOUT_S, Plan
 from bench.systems import NODES, Work, wait_healthy
 from bench.workers import Worker
@@ -32,12 +32,7 @@ _SHARE_MIN = 100
 
 def run(plan: Plan) -> list[Round]:
     """Give an empty follower 100,000 streams, then have all nodes write them down."""
-    rounds = []
-    for number in range(plan.rounds):
-        plan.say(f"round {number + 1} of {plan.rounds}: felix")
-        with scene(plan) as one:
-            rounds += _turn(one)
-    return rounds
+    return each_round(plan, _turn)
 
 
 def _turn(scene: Scene) -> list[Round]:
@@ -100,15 +95,17 @@ def _writing(scene: Scene) -> list[Round]:
     before, calm = spent(), pulse(scene)
     order = Order(scene.leader, Work("some", CHANGES_WITH_SNAPSHOTS, "change"), window=WINDOW)
     spans: list[tuple[float, float]] = []
+    missed = 0.0
     with Worker(write, scene.cluster.target, order) as worker:
         worker.receive(str, READY_TIMEOUT_S)
         begun = clock()
         worker.send("go")
         while not worker.is_talking(_POLL_S):
             if any(name.endswith(".writing") for name in _names(folder)):
-                since = clock()
+                since, still = clock(), pulse(scene)
                 wait_until("it is written", lambda: not _writing_in(folder))
                 spans.append((since, clock()))
+                missed += pulse(scene).heartbeats_missed - still.heartbeats_missed
         load = worker.receive(Load, LOAD_TIMEOUT_S)
     foreign = foreign_percent(before, spent())
     after = pulse(scene)
@@ -116,7 +113,8 @@ def _writing(scene: Scene) -> list[Round]:
     notes = {
         "snapshots": len(spans),
         "seconds_each": round(sum(end - since for since, end in spans) / max(1, len(spans)), 2),
-        "heartbeats_missed": after.heartbeats_missed - calm.heartbeats_missed,
+        "heartbeats_missed": missed,
+        "heartbeats_missed_beside": after.heartbeats_missed - calm.heartbeats_missed - missed,
         "foreign_cpu_percent": round(foreign, 1),
     }
     return _compared(f"in_flight={WINDOW}", "writing", load, spans, (begun, load.ended_at), notes)

@@ -6,19 +6,14 @@ import time
 
 from bench.machine import foreign_percent, resident_mib, spent
 from bench.measure import Round, figures
-from bench.scale import STREAMS, Scene, scene, wait_until
+from bench.scale import STREAMS, Scene, each_round, wait_until
 from bench.stage import Plan
 from bench.systems import NODES, wait_healthy
 
 
 def run(plan: Plan) -> list[Round]:
     """Restart one node, then all three, again and again, on what is on their disks."""
-    rounds = []
-    for number in range(plan.rounds):
-        plan.say(f"round {number + 1} of {plan.rounds}: felix")
-        with scene(plan) as one:
-            rounds += _turn(plan, one)
-    return rounds
+    return each_round(plan, lambda scene: _turn(plan, scene))
 
 
 def _turn(plan: Plan, scene: Scene) -> list[Round]:

@@ -12,6 +12,7 @@ from bench.cluster import FelixCluster, Node, launch
 from bench.errors import BenchError, RefusedError
 from bench.felix_client import NAMESPACE, TENANT, ask_once
 from bench.loads import Load, Order
+from bench.measure import Round
 from bench.stage import Measured, Plan, fresh_folder, run_load
 from bench.systems import NODES, Work, wait_healthy
 from felix.proto.queries import GetStream
@@ -55,6 +56,16 @@ class Scene(msgspec.Struct, frozen=True):
             return ask_once(self.nodes[node].rpc, query, timeout_s=1.0).error is None
         except RefusedError:
             return False
+
+
+def each_round(plan: Plan, turn: Callable[[Scene], list[Round]]) -> list[Round]:
+    """Give our own system a turn in every round; the peers have no such benches."""
+    done = []
+    for number in range(plan.rounds if "felix" in plan.systems else 0):
+        plan.say(f"round {number + 1} of {plan.rounds}: felix")
+        with scene(plan) as one:
+            done += turn(one)
+    return done
 
 
 @contextmanager
