@@ -16,7 +16,7 @@ from felix.actors.freshness import Freshness
 from felix.actors.proposals import Proposals
 from felix.core.histogram import Histogram, HistogramValues
 from felix.core.raft import membership as memberships
-from felix.core.raft.core import RaftCore
+from felix.core.raft.core import COMMITTED_PER_READY_MAX, RaftCore
 from felix.core.raft.ready import Ready
 from felix.proto.errors import NotApplied, NotLeader
 from felix.proto.ids import Index, NodeId, Term
@@ -109,6 +109,11 @@ class RaftStatistics(msgspec.Struct, frozen=True, kw_only=True):
     commit_seconds: HistogramValues
     peer_messages_dropped: int
     peer_messages_refused: int
+    snapshot_bytes_sent: int
+    """To followers that needed what was trimmed."""
+    snapshots_installed: int
+    heartbeats_missed: int
+    """Silences of two heartbeat intervals: of the leader here, or of a follower at the leader."""
 
 
 class Consensus:
@@ -147,6 +152,8 @@ class Consensus:
         self._freshness = Freshness()
         self._leadership: Leadership | None = None
         self._leader_changes = 0
+        self._heartbeats_missed = 0
+        self._snapshot_bytes_sent = self._snapshots_installed = 0
         self._fsync_seconds = Histogram()
         self._commit_seconds = Histogram()
 
@@ -170,6 +177,8 @@ class Consensus:
         """Let ticks pass; a node that `stood_still` is given fewer than there were."""
         for _ in range(ticks):
             self.core.tick()
+            if not stood_still:
+                self._heartbeats_missed += self._silences_begun()
         silence = self.core.ticks_since_leader
         self._freshness.observe(
             time.monotonic(),
@@ -177,6 +186,14 @@ class Consensus:
             stood_still=stood_still,
             inbox_is_empty=inbox_is_empty,
         )
+
+    def _silences_begun(self) -> int:
+        """Count who has just been silent for two heartbeat intervals."""
+        core = self.core
+        limit = 2 * core.config.heartbeat_ticks
+        if core.leader is not None:
+            return sum(one.silent_ticks == limit for one in core.leader.followers.values())
+        return int(core.ticks_since_leader == limit)
 
     @property
     def silence_s(self) -> float:
@@ -220,12 +237,17 @@ class Consensus:
 
     # --- carrying out -------------------------------------------------------------------------
 
-    def flush(self) -> None:
-        """Carry out everything that has come together."""
+    def flush(self) -> bool:
+        """Carry out what has come together.
+
+        Says whether there may be more: whoever applies a long log hears its peers in between.
+        """
         self._append_batch()
-        while (ready := self.core.ready()) is not None:
+        applied = 0
+        while applied < COMMITTED_PER_READY_MAX and (ready := self.core.ready()) is not None:
             self._carry_out(ready)
             self.core.persisted()
+            applied += len(ready.committed)
         if self.core.membership is not self._membership:
             self._membership = self.core.membership
             self._reach()
@@ -233,6 +255,12 @@ class Consensus:
         self._tell_leadership()
         if self.core.dismissed_at is not None or self.core.diverged_at is not None:
             self._tell_to_stop()
+        return applied >= COMMITTED_PER_READY_MAX
+
+    @property
+    def ticks_until_due(self) -> int:
+        """Ticks until something is to be done if nothing is heard."""
+        return self.core.ticks_until_due
 
     def _append_batch(self) -> None:
         if not self._batch or self.core.is_transferring:
@@ -287,8 +315,9 @@ class Consensus:
         self._reject(done.overwritten)
         applied = ready.committed[-1].index
         since = self.core.snapshot.index if self.core.snapshot else 0
-        # A snapshot costs in proportion to what it holds: so it is taken after as many entries.
-        due = max(self._snapshot_entries, self._state_machine.weight())
+        # A snapshot costs in proportion to what it holds, so it is taken after half as many
+        # entries. Not after as many: a state that only grows would never be due again.
+        due = max(self._snapshot_entries, self._state_machine.weight() // 2)
         if applied - since >= due and not self._snapshot_under_way:
             self._snapshot_under_way = True
             self._state_machine.take_snapshot()
@@ -307,6 +336,7 @@ class Consensus:
     def _with_data(self, message: InstallSnapshot) -> InstallSnapshot:
         size = self.core.config.snapshot_chunk_bytes
         data = self._snapshots.read(message.meta, message.offset, size)
+        self._snapshot_bytes_sent += len(data)
         return msgspec.structs.replace(message, data=data)
 
     def _put_down(self, chunk: InstallSnapshot) -> None:
@@ -319,6 +349,7 @@ class Consensus:
         elif self._snapshots.accept(meta):
             self._journal.install(meta)
             self.core.snapshot_installed(chunk)
+            self._snapshots_installed += 1
             self._state_machine.restore_from(meta)
         else:
             self.core.snapshot_received(chunk, 0)
@@ -439,4 +470,7 @@ class Consensus:
             commit_seconds=self._commit_seconds.values(),
             peer_messages_dropped=self._peers.dropped,
             peer_messages_refused=self._peers.refused,
+            snapshot_bytes_sent=self._snapshot_bytes_sent,
+            snapshots_installed=self._snapshots_installed,
+            heartbeats_missed=self._heartbeats_missed,
         )

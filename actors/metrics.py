@@ -47,6 +47,11 @@ def _raft(now: NodeStatistics) -> Iterable[Metric]:
     yield _gauge("felix_raft_term", "Current term.", raft.term)
     yield _gauge("felix_raft_has_leader", "Whether a live leader is known.", raft.hears_a_leader)
     yield _counter("felix_raft_leader_changes", "New leaders seen.", raft.leader_changes)
+    yield _counter(
+        "felix_raft_heartbeats_missed",
+        "Silences of two heartbeat intervals: of the leader, or of a follower at the leader.",
+        raft.heartbeats_missed,
+    )
     yield _gauge("felix_raft_commit_index", "Last committed entry.", raft.commit_index)
     yield _gauge("felix_raft_applied_index", "Last applied entry.", now.catalog.applied_index)
     yield _gauge("felix_raft_last_index", "Last entry of the log.", raft.last_index)
@@ -68,6 +73,16 @@ def _raft(now: NodeStatistics) -> Iterable[Metric]:
         "felix_peer_messages_refused",
         "Damaged or foreign messages on the peer socket.",
         raft.peer_messages_refused,
+    )
+    yield _counter(
+        "felix_snapshots_installed",
+        "Snapshots that came from a leader.",
+        raft.snapshots_installed,
+    )
+    yield _counter(
+        "felix_snapshot_sent_bytes",
+        "Sent to followers that needed what was trimmed.",
+        raft.snapshot_bytes_sent,
     )
     yield _counter("felix_snapshots_taken", "Snapshots of the log taken.", now.snapshots.taken)
     yield _gauge(

@@ -24,7 +24,11 @@ from felix.actors.messages import ActorRef, Attach, GetStatistics, HandOver, Tur
 from felix.actors.raft_node import RaftNode, RaftNodeParts
 from felix.actors.replica import Replica
 from felix.actors.service import CatalogStatistics, Service
-from felix.actors.snapshot_writer import SnapshotStatistics, SnapshotWriterActor
+from felix.actors.snapshot_writer import (
+    SnapshotStatistics,
+    SnapshotWriterActor,
+    without_collector,
+)
 from felix.actors.watch_fanout import FanoutStatistics, WatchFanout
 from felix.actors.watch_position import WatchPosition
 from felix.core.catalog.catalog import Catalog, CatalogLimits
@@ -120,9 +124,10 @@ class Node:
         """
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._start_errors: list[BaseException] = []
-        recovered = self._data.journal.recover()
-        check_entries(recovered.entries)
-        catalog = self._restored(recovered.snapshot)
+        with without_collector():
+            recovered = self._data.journal.recover()
+            check_entries(recovered.entries)
+            catalog = self._restored(recovered.snapshot)
         if recovered.snapshot:
             self._data.snapshots.prune([recovered.snapshot])
         self._fanout = self._start_fanout()

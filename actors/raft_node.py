@@ -36,15 +36,15 @@ from felix.transport.socket_actor import SocketActor, handles
 TICKS_AT_ONCE_MAX = 10
 """A node that was stopped for longer lived through no more than this: it first hears what its
 peers have to say before it takes their silence for death."""
-SWEEP_S = 0.02
+TICKS_ASLEEP_MAX = 3
+"""A node that hears nothing looks at its clock this often, or when something is due: what it hears
+may seem so many ticks older than it is, never younger."""
+DUMP_PAUSE_S = 0.002
+"""Between two slices of a snapshot that is written down: commits go on meanwhile."""
 
 
 class _Tick(msgspec.Struct, frozen=True):
     """Time passes."""
-
-
-class _Sweep(msgspec.Struct, frozen=True):
-    """Look for what has waited too long."""
 
 
 class _Slice(msgspec.Struct, frozen=True):
@@ -98,7 +98,6 @@ class RaftNode(SocketActor):
         self.listen(parts.rpc_socket, self._hear_request)
         self._last_tick = time.monotonic()
         self.after(TICK_S, _Tick())
-        self.after(SWEEP_S, _Sweep())
 
     def release(self) -> None:
         """Close the sockets."""
@@ -129,13 +128,10 @@ class RaftNode(SocketActor):
             stood_still=passed > TICKS_AT_ONCE_MAX,
             inbox_is_empty=not self._peer_socket.poll(0),
         )
-        self.after(max(0.0, self._last_tick + TICK_S - now), message)
-        self._flush_due = True
-
-    @handles(_Sweep)
-    def _sweep(self, message: _Sweep) -> None:
         self._service.sweep()
-        self.after(SWEEP_S, message)
+        asleep = min(TICKS_ASLEEP_MAX, self._consensus.ticks_until_due)
+        self.after(max(0.0, self._last_tick + asleep * TICK_S - now), message)
+        self._flush_due = True
 
     @handles(FoundCluster)
     def _found(self, message: FoundCluster) -> None:
@@ -168,22 +164,26 @@ class RaftNode(SocketActor):
         """Carry out what the turn brought: what came together goes into one batch."""
         while self._flush_due:
             self._flush_due = False
-            self._consensus.flush()
-        if self._service.is_rendering:
+            if self._consensus.flush():
+                self._slice_soon()
+        if self._service.is_rendering or self._replica.is_behind:
             self._slice_soon()
 
-    def _slice_soon(self) -> None:
+    def _slice_soon(self, pause_s: float = 0.0) -> None:
         if not self._slice_told:
             self._slice_told = True
-            self.actor_ref.tell(_Slice())
+            self.after(pause_s, _Slice())  # a timer: the sockets are looked at in between
 
     @handles(_Slice)
     def _slice(self, _: _Slice) -> None:
         self._slice_told = False
+        self._flush_due = True
+        if self._replica.is_behind:
+            self._service.catch_up()
         if self._service.is_rendering:
             self._service.render_slice()
-        if self._replica.dump_slice() or self._service.is_rendering:
-            self._slice_soon()
+        if self._replica.dump_slice():
+            self._slice_soon(0.0 if self._service.is_rendering else DUMP_PAUSE_S)
 
     # --- what consensus says (felix.actors.consensus.StateMachine) -----------------------------
 
@@ -209,8 +209,10 @@ class RaftNode(SocketActor):
     def take_snapshot(self) -> None:
         """See `StateMachine`."""
         index = self._replica.catalog.applied_index
-        self._replica.begin_dump(self._consensus.core.membership_at(index))
-        self._slice_soon()
+        if self._replica.begin_dump(self._consensus.core.membership_at(index)):
+            self._slice_soon()
+        else:
+            self._consensus.snapshot_skipped()
 
     def membership_changed(self, membership: Membership) -> None:
         """See `StateMachine`."""
@@ -238,7 +240,7 @@ class RaftNode(SocketActor):
 
     @handles(SnapshotLoaded)
     def _snapshot_loaded(self, message: SnapshotLoaded) -> None:
-        if self._replica.loaded(message.snapshot, message.catalog, self._service.finish_command):
+        if self._replica.loaded(message.snapshot, message.catalog):
             self._service.catalog_replaced()
             self._flush_due = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from felix.actors.messages import (
@@ -22,7 +23,8 @@ from felix.proto.levels import read_proposal
 from felix.proto.raft import Entry, EntryKind, Membership, SnapshotMeta
 from felix.proto.updates import RawUpdate
 
-DUMP_SLICE_RECORDS = 500
+DUMP_SLICE_RECORDS = 250
+"""Written down in one go: about 0.3 ms."""
 
 
 class Replica:
@@ -53,7 +55,7 @@ class Replica:
         self._knows_leader = False
         self._dump: Dump | None = None
         self._loading: SnapshotMeta | None = None
-        self._held: list[tuple[Sequence[Entry], dict[Index, int]]] = []
+        self._held: deque[tuple[Sequence[Entry], dict[Index, int]]] = deque()
         self.tell_position()
 
     @property
@@ -86,12 +88,30 @@ class Replica:
     ) -> bool:
         """Apply entries in order, answer what was proposed here, then publish.
 
-        While a snapshot is being loaded they are held back. Says whether there were updates.
-        Raises: TooOld.
+        While a snapshot is being loaded they are held back; `catch_up` goes on with them. Says
+        whether there were updates. Raises: TooOld.
         """
-        if self._loading is not None:
+        if self._loading is not None or self._held:
             self._held.append((entries, tokens))
             return False
+        return self._apply(entries, tokens, finished)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether `catch_up` has something to do."""
+        return bool(self._held) and self._loading is None
+
+    def catch_up(self, finished: Callable[[int, Applied], None]) -> bool:
+        """Apply the oldest entries that were held back; say whether there were updates."""
+        entries, tokens = self._held.popleft()
+        return self._apply(entries, tokens, finished)
+
+    def _apply(
+        self,
+        entries: Sequence[Entry],
+        tokens: dict[Index, int],
+        finished: Callable[[int, Applied], None],
+    ) -> bool:
         catalog = self.catalog
         updates: list[RawUpdate] = []
         answers: list[tuple[int, Applied]] = []
@@ -135,14 +155,18 @@ class Replica:
 
     # --- snapshots of the log -----------------------------------------------------------------
 
-    def begin_dump(self, membership: Membership) -> None:
+    def begin_dump(self, membership: Membership) -> bool:
         """Start to write the catalog down as it is now; `dump_slice` goes on.
 
-        `membership` is the one at the last applied entry.
+        `membership` is the one at the last applied entry. Says whether it has begun: a catalog that
+        is about to be replaced is not worth it.
         """
+        if self._loading is not None:
+            return False
         index = self.catalog.applied_index
         self._snapshots.tell(SnapshotBegin(index, self._last_term, membership))
         self._dump = Dump(self.catalog)
+        return True
 
     def dump_slice(self) -> bool:
         """Write the next slice; say whether there is more."""
@@ -168,9 +192,7 @@ class Replica:
         self._dump = None
         return given_up
 
-    def loaded(
-        self, snapshot: SnapshotMeta, catalog: Catalog, finished: Callable[[int, Applied], None]
-    ) -> bool:
+    def loaded(self, snapshot: SnapshotMeta, catalog: Catalog) -> bool:
         """Go on from a snapshot that was read; False if a newer one is on its way."""
         if snapshot != self._loading:
             return False
@@ -178,7 +200,4 @@ class Replica:
         self.catalog = catalog
         self._last_term = snapshot.term
         self.tell_position()
-        held, self._held = self._held, []
-        for entries, tokens in held:
-            self.apply(entries, tokens, finished)
         return True

@@ -266,7 +266,14 @@ class Service:
 
     def committed(self, entries: Sequence[Entry], tokens: dict[Index, int]) -> None:
         """Apply, answer, publish; then answer those who waited for it."""
-        if self._replica.apply(entries, tokens, self.finish_command):
+        self._answer_waiting(is_news=self._replica.apply(entries, tokens, self.finish_command))
+
+    def catch_up(self) -> None:
+        """Apply some of what was committed while a snapshot was loaded."""
+        self._answer_waiting(is_news=self._replica.catch_up(self.finish_command))
+
+    def _answer_waiting(self, *, is_news: bool) -> None:
+        if is_news:
             for incoming in self._watchers.take_all():
                 self._answer(incoming)
         for incoming in self._reads.due(self._replica.catalog.applied_index):

@@ -12,7 +12,7 @@ from typing import Literal
 import click
 from rich.console import Console
 
-from bench import commit, failover, fanout, handover, snapshot
+from bench import commit, failover, fanout, handover, idle, install, restart, snapshot
 from bench.errors import BenchError
 from bench.machine import describe
 from bench.measure import Round, medians, ratios
@@ -26,6 +26,9 @@ BENCHES: dict[str, Callable[[Plan], list[Round]]] = {
     "failover": failover.run,
     "handover": handover.run,
     "snapshot": snapshot.run,
+    "install": install.run,
+    "restart": restart.run,
+    "idle": idle.run,
 }
 RESULTS = Path("bench-results")
 _WIDTH_MIN = 110

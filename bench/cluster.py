@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
+import urllib3
 
 from bench.errors import BenchError, RefusedError
 from bench.felix_client import (
@@ -36,6 +37,7 @@ _STATUS_TIMEOUT_S = 1.0
 _POLL_S = 0.05
 _PORTS = 10 * NODES
 
+_http = urllib3.PoolManager(retries=False, timeout=5.0)
 _statuses: Decoder[ClusterStatus] = Decoder(ClusterStatus)
 _listings: Decoder[Listing] = Decoder(Listing)
 
@@ -50,6 +52,25 @@ class Node(msgspec.Struct, frozen=True):
     """What `felix-controlplane serve --config` takes to start this node again."""
     rpc: str
     watch: str
+    metrics: str
+
+    @property
+    def data_dir(self) -> Path:
+        """Where its files are."""
+        return Path(self.config).parent
+
+    def is_ready(self) -> bool:
+        """Say what `/ready` says."""
+        try:
+            return _http.request("GET", f"http://{self.metrics}/ready").status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+    def samples(self) -> dict[str, float]:
+        """Read `/metrics`; by name, with labels as Prometheus writes them."""
+        page = _http.request("GET", f"http://{self.metrics}/metrics").data.decode()
+        lines = (line.rpartition(" ") for line in page.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
 
 
 class ReadyFile(msgspec.Struct, frozen=True):

@@ -15,9 +15,9 @@ import zmq
 from bench.errors import BenchError, RefusedError
 from bench.systems import REPLY_TIMEOUT_S, VALUE_CHARS, Acknowledged, Work
 from felix.proto.codec import Decoder, encode
-from felix.proto.commands import CreateCache, CreateStream
+from felix.proto.commands import CreateCache, CreateStream, UpdateTenant
 from felix.proto.queries import GetSnapshot
-from felix.proto.resources import Resource
+from felix.proto.resources import Resource, RetentionPolicy, StreamSpec
 from felix.proto.rpc import PROTOCOL, AnyRequest, Reply, Request
 from felix.proto.updates import WATCH_TOPIC, RawUpdate, SnapshotChunk, WatchHeader
 
@@ -26,6 +26,15 @@ T = TypeVar("T")
 TENANT: Final = "bench"
 NAMESPACE: Final = "load"
 _VALUE: Final = "v" * VALUE_CHARS
+_FULL: Final = StreamSpec(
+    shards=16,
+    retention=RetentionPolicy(max_age_seconds=7 * 24 * 3600, max_size_bytes=1 << 40),
+    durability="durable",
+    replication_factor=3,
+    ack_policy="quorum",
+    kind="Queue",
+    delivery="AtMostOnce",
+)
 _SOCKETS_MAX: Final = 4096
 
 _replies: Decoder[Reply] = Decoder(Reply)
@@ -39,6 +48,12 @@ def creation(work: Work, number: int) -> AnyRequest:
     """Make the command of one write."""
     if work.kind == "stream":
         return CreateStream(tenant_id=TENANT, namespace=NAMESPACE, stream=work.name(number))
+    if work.kind == "full_stream":
+        name = work.name(number)
+        return CreateStream(tenant_id=TENANT, namespace=NAMESPACE, stream=name, spec=_FULL)
+    if work.kind == "change":
+        text = work.name(number).ljust(VALUE_CHARS, "v")
+        return UpdateTenant(tenant_id=TENANT, display_name=text)
     return value_creation(work.name(number))
 
 

@@ -83,16 +83,26 @@ def _processes() -> dict[int, _Process]:
     return found
 
 
+def descendants(root: int) -> list[int]:
+    """List the processes below one."""
+    return _family(_processes(), root)[1:]
+
+
 def _descendant_ticks(processes: dict[int, _Process], root: int) -> int:
+    return sum(processes[pid].ticks for pid in _family(processes, root) if pid in processes)
+
+
+def _family(processes: dict[int, _Process], root: int) -> list[int]:
+    """List a process and those below it."""
     children: dict[int, list[int]] = {}
     for pid, process in processes.items():
         children.setdefault(process.parent, []).append(pid)
-    total, waiting = 0, [root]
+    found, waiting = [], [root]
     while waiting:
         pid = waiting.pop()
-        total += processes[pid].ticks if pid in processes else 0
+        found.append(pid)
         waiting.extend(children.get(pid, ()))
-    return total
+    return found
 
 
 def resident_mib(pids: Iterable[int]) -> list[float]:

@@ -49,6 +49,10 @@ class Worker:
         assert isinstance(message, kind), f"{self._name} sent {type(message)}, not {kind}"
         return message
 
+    def is_talking(self, timeout_s: float) -> bool:
+        """Say whether a message comes within this time."""
+        return self._link.poll(timeout_s)
+
     def send(self, message: object) -> None:
         """Pass a message to the task."""
         self._link.send(message)

@@ -60,7 +60,8 @@ class MemorySnapshots:
 
     def __init__(self) -> None:
         self._files: dict[SnapshotMeta, bytes] = {}
-        self._receiving: tuple[SnapshotMeta, bytearray] | None = None
+        self._partial: tuple[SnapshotMeta, bytearray] | None = None
+        """As far as it has been received; it outlives the node too."""
 
     def begin(self, index: Index, term: Term) -> MemorySnapshotWriter:
         """Start writing the snapshot of the state after `index`."""
@@ -84,21 +85,19 @@ class MemorySnapshots:
 
     def receive(self, meta: SnapshotMeta, offset: int, data: bytes) -> int:
         """Put down a piece of a snapshot; return the next offset wanted."""
-        if self._receiving is None or self._receiving[0] != meta:
-            if offset != 0:
-                return 0
-            self._receiving = (meta, bytearray())
-        received = self._receiving[1]
+        if self._partial is None or self._partial[0] != meta:
+            self._partial = (meta, bytearray())
+        received = self._partial[1]
         if offset == len(received):
             received += data
         return len(received)
 
     def accept(self, meta: SnapshotMeta) -> bool:
         """Keep what was received; False if it is damaged."""
-        assert self._receiving is not None
-        assert self._receiving[0] == meta
-        data = bytes(self._receiving[1])
-        self._receiving = None
+        assert self._partial is not None
+        assert self._partial[0] == meta
+        data = bytes(self._partial[1])
+        self._partial = None
         if not _is_whole(meta, data):
             return False
         self._files[meta] = data

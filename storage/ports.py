@@ -113,12 +113,17 @@ class SnapshotStore(Protocol):
     def receive(self, meta: SnapshotMeta, offset: int, data: bytes) -> int:
         """Put down a piece of a snapshot that a peer sends; return the next offset wanted.
 
-        A piece that does not start at the wanted offset is dropped.
+        A piece that does not start at the wanted offset is dropped. What was received of this very
+        snapshot before, over another connection or before a restart, is not wanted again; what was
+        received of another one is forgotten.
         """
         ...
 
     def accept(self, meta: SnapshotMeta) -> bool:
-        """Verify a completely received snapshot and make it durable; False if it is damaged."""
+        """Verify a completely received snapshot and make it durable.
+
+        False if it is damaged: then it is forgotten, and wanted from its first byte.
+        """
         ...
 
     def prune(self, keep: Iterable[SnapshotMeta]) -> None:

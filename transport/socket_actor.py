@@ -62,6 +62,7 @@ class SocketInbox:
         self._sleeping = False
         self._turns_left = MESSAGES_PER_TURN
         self._timers: list[tuple[float, int, Any]] = []
+        self._timer_was_last = False
         self._timer_ids = itertools.count()
 
     def put(self, envelope: Envelope[Any]) -> None:
@@ -85,7 +86,9 @@ class SocketInbox:
                 self._turns_left -= 1
                 return queue.popleft()
             self._turns_left = MESSAGES_PER_TURN
-            if self._timers and self._timers[0][0] <= time.monotonic():
+            # After each timer the sockets are looked at, or timers that are always due starve them.
+            self._timer_was_last = not self._timer_was_last and self._timer_is_due()
+            if self._timer_was_last:
                 return Envelope(heapq.heappop(self._timers)[2])
             readable = self._poll()
             if readable:
@@ -126,6 +129,9 @@ class SocketInbox:
             else:
                 readable.append(source)
         return readable
+
+    def _timer_is_due(self) -> bool:
+        return bool(self._timers) and self._timers[0][0] <= time.monotonic()
 
     def _until_next_timer_ms(self) -> int | None:
         if not self._timers:

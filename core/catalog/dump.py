@@ -111,17 +111,13 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
     try:
         header = _header(next(iterator, b""))
         catalog = Catalog(header.cluster_id, header.epoch, limits)
-        for chunk in iterator:
-            table, rows = _table_of(chunk)
-            for raw in rows:
-                _put(catalog, table, raw)
+        digest = _fill(catalog, iterator)
     except (FelixError, TooOld) as error:
         for _ in iterator:
             pass  # only what is whole tells of a newer build; else it is damaged
         if isinstance(error, TooOld):
             raise
         raise unknown("the snapshot", str(error)) from error
-    digest = _digest_of(catalog)
     if digest.hex() != header.digest:
         raise BadDump(f"the objects have digest {digest.hex()}, the header says {header.digest}")
     catalog.take_up(
@@ -169,24 +165,34 @@ def _without_trailer(chunks: Iterable[bytes]) -> Iterator[bytes]:
         raise BadDump("the last chunk is missing, or is not the checksum of those before it")
 
 
-_tables = codec.Decoder[tuple[str, list[msgspec.Raw]]](tuple[str, list[msgspec.Raw]])
-_rows: Final[dict[str, codec.Decoder[Any]]] = {
-    **{kind: codec.Decoder(type_) for kind, type_ in RESOURCE_TYPES.items()},
-    KEYS: codec.Decoder(Remembered),
-    TOMBSTONES: codec.Decoder(Tombstone),
+_tables = codec.Decoder[tuple[str, msgspec.Raw]](tuple[str, msgspec.Raw])
+_rows: Final[dict[str, codec.Decoder[list[Any]]]] = {
+    **{kind: codec.Decoder(list[type_]) for kind, type_ in RESOURCE_TYPES.items()},  # type: ignore[valid-type]  # a type made at run time
+    KEYS: codec.Decoder(list[Remembered]),
+    TOMBSTONES: codec.Decoder(list[Tombstone]),
 }
 
 
-def _table_of(chunk: bytes) -> tuple[str, list[msgspec.Raw]]:
-    table, rows = _tables.decode(chunk)
+def _fill(catalog: Catalog, chunks: Iterable[bytes]) -> Digest:
+    """Put all rows into the store; compute the digest of the objects among them."""
+    digest = Digest()
+    tables: dict[str, dict[Key, Any]] = {table: {} for table in catalog.store.tables}
+    for chunk in chunks:
+        table, rows = _rows_of(chunk)
+        tables[table].update([(_key_of(row), row) for row in rows])
+        if table in RESOURCE_TYPES:
+            for row in rows:
+                digest.add(codec.encode(row))
+    for table, found in tables.items():
+        catalog.store.tables[table].fill(found)
+    return digest
+
+
+def _rows_of(chunk: bytes) -> tuple[str, list[Any]]:
+    table, raw = _tables.decode(chunk)
     if table not in _rows:
         raise unknown("the snapshot", f"the table {table!r}")
-    return table, rows
-
-
-def _put(catalog: Catalog, table: str, raw: msgspec.Raw) -> None:
-    row = _strictly(_rows[table], bytes(raw))
-    catalog.store.put(table, _key_of(row), row)
+    return table, _strictly(_rows[table], bytes(raw))
 
 
 def _key_of(row: Any) -> Key:
@@ -196,11 +202,3 @@ def _key_of(row: Any) -> Key:
         return (row.kind, *row.object.key)
     key: Key = row.key
     return key
-
-
-def _digest_of(catalog: Catalog) -> Digest:
-    digest = Digest()
-    for kind in PUBLIC:
-        for row in catalog.store.tables[kind].rows.values():
-            digest.add(codec.encode(row))
-    return digest

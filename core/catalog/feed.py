@@ -87,10 +87,9 @@ class Feed:
     def restore(self, last_seq: int) -> None:
         """Take up what a dump held; the rows are in the store already."""
         self.last_seq = last_seq
-        live: dict[int, Key] = {}
-        for key, row in self._store.tables[self.kind].rows.items():
-            live.update(dict.fromkeys(self._seqs_of(row), key))
-        self._live = dict(sorted(live.items()))
+        rows = self._store.tables[self.kind].rows
+        live = {seq: key for key, row in rows.items() for seq in self._seqs_of(row)}
+        self._live = {seq: live[seq] for seq in sorted(live)}
         told_at = self._renewal.told_at
         tombstones = self._store.tables[TOMBSTONES].rows
         buried = {
@@ -98,10 +97,9 @@ class Feed:
         }
         self._buried = dict(sorted(buried.items()))
         if self.kind in TAKEN_BACK:
-            rows = self._store.tables[self.kind].rows.values()
             earlier = sorted(
                 (row.created_version, row.key)
-                for row in rows
+                for row in rows.values()
                 if row.created_version <= self._renewal.version
             )
             self._taken_back = {

@@ -12,11 +12,12 @@ class RaftConfig(msgspec.Struct, frozen=True):
     election_ticks_min: int = 30
     """Also the lease: a follower that heard from its leader this recently ignores candidates."""
     election_ticks_max: int = 60
-    append_bytes_max: int = 1 << 20
+    append_bytes_max: int = 256 << 10
     """Data in one AppendEntries; one entry always fits."""
     in_flight_messages_max: int = 256
     """AppendEntries sent to one follower and not answered yet."""
-    in_flight_bytes_max: int = 4 << 20
+    in_flight_bytes_max: int = 1 << 20
+    """What a follower may find in its inbox at once: some 4,000 small entries, 20 ms to write."""
     promote_after_ticks: int = 1000
     """A learner that has kept up for so long becomes a voter."""
     snapshot_chunk_bytes: int = 256 << 10

@@ -49,7 +49,8 @@ from felix.proto.raft import (
     VoteReply,
 )
 
-COMMITTED_PER_READY_MAX = 4096
+COMMITTED_PER_READY_MAX = 1024
+"""Applied in one go; about 10 ms. Whoever has more to apply hears its peers in between."""
 
 
 class Role(Enum):
@@ -377,6 +378,13 @@ class RaftCore:
         if self._leader is not None:
             return self._leader.quorum_silent_ticks()
         return self._elapsed if self.leader_id is not None else None
+
+    @property
+    def ticks_until_due(self) -> int:
+        """Ticks until something is to be done if nothing is heard; at least one."""
+        if self._leader is not None:
+            return max(1, self.config.heartbeat_ticks - self._heartbeat_elapsed)
+        return max(1, self._timeout - self._elapsed)
 
     # --- terms and roles ----------------------------------------------------------------------
 

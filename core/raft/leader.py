@@ -62,7 +62,8 @@ class Leader:
         if self._has_committed_in_its_term(commit) and self.reads.start(commit):
             messages += self.heartbeats(commit)
         for follower, progress in self.followers.items():
-            if progress.next < self._log.first_index and progress.mode is not Mode.SNAPSHOT:
+            first = self._log.first_index
+            if progress.needs_snapshot(first) or progress.sends_in_vain(first):
                 assert snapshot is not None, "trimmed without a snapshot"
                 progress.begin_snapshot(snapshot)
             if progress.mode is Mode.SNAPSHOT:

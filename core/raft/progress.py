@@ -110,6 +110,19 @@ class Progress:
         self.probe_sent = False
         return True
 
+    def needs_snapshot(self, first: Index) -> bool:
+        """Say whether what comes next is not in a log that begins with `first`."""
+        return self.mode is not Mode.SNAPSHOT and self.next < first
+
+    def sends_in_vain(self, first: Index) -> bool:
+        """Say whether the snapshot under way has no log behind it any more.
+
+        Not of a transfer that gets on: with a log that grows fast it would never end.
+        """
+        if self.snapshot is None or self.snapshot.index + 1 >= first:
+            return False
+        return self.offset_acked == 0 or not self.is_active
+
     def begin_snapshot(self, snapshot: SnapshotMeta) -> None:
         """Start sending a snapshot from its first byte."""
         self._reset(Mode.SNAPSHOT)

@@ -274,3 +274,23 @@ def test_a_full_inbox_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         inbox.put(Envelope(Note("c")))
     assert [inbox.get().message for _ in range(2)] == [Note("a"), Note("b")]
     assert inbox.empty()
+
+
+def test_timers_that_are_always_due_do_not_keep_sockets_waiting() -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    inbox = SocketInbox()
+    socket, other = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    try:
+        socket.bind("inproc://timers")
+        other.connect("inproc://timers")
+        inbox.add_socket(socket)
+        other.send(b"frame")
+        for _ in range(3):
+            inbox.add_timer(0.0, Note("due"))
+        heard = [type(inbox.get().message) is Note for _ in range(4)]
+        assert heard == [True, False, True, False], "the socket is looked at after each timer"
+    finally:
+        inbox.remove_socket(socket)
+        socket.close(0)
+        other.close(0)
+        context.term()

@@ -280,3 +280,25 @@ def test_timings_with_which_elections_never_end_are_refused(
             election_ticks_min=shortest,
             election_ticks_max=longest,
         )
+
+
+def test_nothing_happens_before_it_is_due_and_then_it_does() -> None:
+    node = Node(A, THREE)
+    node.tick(3)
+    node.tick(node.core.ticks_until_due - 1)
+    assert node.work() == []
+    assert node.core.ticks_until_due == 1
+    node.tick()
+    assert only(node.work(), PreVote)
+
+
+def test_a_leader_beats_when_it_is_due_and_not_before() -> None:
+    three = group(A, B, C)
+    three.elect(A)
+    node = three[A]
+    node.tick()
+    node.work()
+    node.tick(node.core.ticks_until_due - 1)
+    assert not only(node.work(), Heartbeat)
+    node.tick()
+    assert only(node.work(), Heartbeat)

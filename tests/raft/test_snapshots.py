@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from felix.core.raft.config import RaftConfig
 from felix.core.raft.progress import Mode
-from felix.proto.ids import Index, Term
+from felix.proto.ids import Index, NodeId, Term
 from felix.proto.raft import (
     AppendEntries,
     AppendReply,
+    Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
     Membership,
@@ -169,6 +172,130 @@ def test_damage_on_the_way_is_noticed_and_repaired() -> None:
                 three[message.to].core.step(message)
     assert damaged == 2
     assert three[C].core.snapshot == three[A].core.snapshot
+
+
+# --- broken transfers ---------------------------------------------------------------------------
+
+
+def carry(three: Group, until: Callable[[], bool]) -> list[InstallSnapshot]:
+    """Deliver everything, step by step, until something holds; return the pieces that were sent."""
+    pieces: list[InstallSnapshot] = []
+    for _ in range(1000):
+        if until():
+            return pieces
+        said = [message for node in three.nodes.values() for message in node.work()]
+        if not said:
+            for node in three.nodes.values():
+                node.tick()
+        for message in said:
+            if not {message.sender, message.to} & three.cut:
+                three[message.to].core.step(message)
+        pieces += only(said, InstallSnapshot)
+    raise AssertionError("it never came to hold")
+
+
+def received(node: Node) -> int:
+    """Count the bytes that a node has of the snapshot under way."""
+    partial = node.snapshots._partial
+    return len(partial[1]) if partial else 0
+
+
+def half_way(other: bytes = STATE) -> Group:
+    """C has half of A's snapshot; B has taken one too, by default the very same."""
+    three = lagging_group()
+    same = three[B].take_snapshot(other) == three[A].core.snapshot
+    assert same == (other == STATE)
+    three.cut = set()
+    carry(three, lambda: received(three[C]) >= 50)
+    return three
+
+
+def of(sender: NodeId, messages: list[InstallSnapshot]) -> list[InstallSnapshot]:
+    return [message for message in messages if message.sender == sender]
+
+
+def has_snapshot_of(three: Group, leader: NodeId) -> Callable[[], bool]:
+    return lambda: three[C].core.snapshot == three[leader].core.snapshot
+
+
+def test_a_leader_goes_on_where_the_follower_says() -> None:
+    node, _ = sending_leader()
+    assert offsets(only(node.hear(wants(50)), InstallSnapshot)) == [50, 60, 70]
+
+
+def test_a_lost_connection_costs_no_more_than_what_was_on_the_way() -> None:
+    three = half_way()
+    three.cut = {C}
+    for _ in range(CONFIG.election_ticks_max):
+        three[A].tick()
+        three[B].core.step(Heartbeat(A, B, three[A].core.term, Index(0), 0))
+        three[A].hear(HeartbeatReply(B, A, three[A].core.term, 1))
+    three.cut = set()
+    assert min(offsets(carry(three, has_snapshot_of(three, A)))) >= 50
+
+
+def test_a_follower_that_restarts_keeps_what_it_has_received() -> None:
+    three = half_way()
+    three[C].restart()
+    assert min(offsets(carry(three, has_snapshot_of(three, A)))) >= 50
+    assert b"".join(three[C].snapshots.chunks(three[A].core.snapshot or meta_at(0))) == STATE
+
+
+def test_another_leader_goes_on_with_the_same_snapshot() -> None:
+    three = half_way()
+    three.cut = {A}
+    have = received(three[C])
+    three[B].core._elapsed = three[C].core._elapsed = CONFIG.election_ticks_max
+    sent = offsets(of(B, carry(three, has_snapshot_of(three, B))))
+    begun = sent[: CONFIG.snapshot_chunks_in_flight]
+    assert begun == [0, 10, 20], "it cannot know yet"
+    assert sent[len(begun) :] == list(range(have, 100, CHUNK))
+
+
+def test_another_leaders_other_snapshot_is_received_from_its_first_byte() -> None:
+    three = half_way(other=STATE[::-1])
+    three.cut = {A}
+    three[B].core._elapsed = three[C].core._elapsed = CONFIG.election_ticks_max
+    sent = offsets(of(B, carry(three, has_snapshot_of(three, B))))
+    assert sent == list(range(0, 100, CHUNK))
+    assert b"".join(three[C].snapshots.chunks(three[B].core.snapshot or meta_at(0))) == STATE[::-1]
+
+
+def test_a_follower_that_is_away_will_get_the_newest_snapshot() -> None:
+    node, pieces = sending_leader()
+    node.core.propose([b"more"])
+    node.work()
+    node.hear(AppendReply(C, A, Term(2), accepted=True, index=Index(6)))
+    newest = node.take_snapshot(STATE[::-1])
+    assert newest != pieces[0].meta
+    sent = only(node.work(), InstallSnapshot)
+    assert {piece.meta for piece in sent} == {newest}
+    assert offsets(sent) == [0, 10, 20]
+    assert node.core.leader is not None
+    assert node.core.leader.snapshots_in_use() == [newest]
+
+
+def test_a_transfer_that_gets_on_is_not_given_up_for_a_newer_snapshot() -> None:
+    three = half_way()
+    under_way = three[A].core.snapshot
+    three[A].core.propose([b"more"])
+    three[A].work()
+    three[B].core._elapsed = 0
+    three[A].hear(AppendReply(B, A, three[A].core.term, accepted=True, index=Index(7)))
+    three[A].take_snapshot(STATE[::-1])
+    carry(three, lambda: three[C].core.snapshot is not None)
+    assert three[C].core.snapshot == under_way
+
+
+def test_damage_in_what_was_kept_costs_one_more_transfer_and_no_second() -> None:
+    three = half_way()
+    partial = three[C].snapshots._partial
+    assert partial is not None
+    partial[1][7] ^= 1
+    three[C].restart()
+    sent = offsets(carry(three, has_snapshot_of(three, A)))
+    assert sent.count(0) == 1
+    assert b"".join(three[C].snapshots.chunks(three[A].core.snapshot or meta_at(0))) == STATE
 
 
 # --- the follower -------------------------------------------------------------------------------

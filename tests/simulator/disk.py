@@ -55,12 +55,22 @@ class TransparentJournal(MemoryJournal):
         return Term(0) if index == 0 else None
 
 
-class ForgetfulSnapshots(MemorySnapshots):
-    """Snapshot files that lose what was being received when their node dies."""
+class TornSnapshots(MemorySnapshots):
+    """Snapshot files of which the one being received suffers when its node dies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._deaths = 0
 
     def restart(self) -> None:
-        """Keep only what is whole."""
-        self._receiving = None
+        """Lose half of what was being received; every third time, find a wrong bit in the rest."""
+        if self._partial is None:
+            return
+        received = self._partial[1]
+        del received[len(received) // 2 :]
+        self._deaths += 1
+        if received and self._deaths % 3 == 0:
+            received[-1] ^= 1
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -68,9 +78,9 @@ class Disk(msgspec.Struct, frozen=True):
 
     node_id: NodeId
     journal: TransparentJournal
-    snapshots: ForgetfulSnapshots
+    snapshots: TornSnapshots
 
 
 def empty_disk(node_id: NodeId) -> Disk:
     """Make the disk of a new node."""
-    return Disk(node_id, TransparentJournal(), ForgetfulSnapshots())
+    return Disk(node_id, TransparentJournal(), TornSnapshots())

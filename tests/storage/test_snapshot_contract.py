@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -14,6 +15,7 @@ from felix.storage.memory import MemorySnapshots
 from felix.storage.ports import SnapshotStore
 from felix.storage.snapshots import SnapshotFiles
 
+Restart: TypeAlias = Callable[[], SnapshotStore]
 CHUNKS = [b"first", b"", bytes(range(256)) * 40]
 MEMBERSHIP = Membership((NodeId("a"), NodeId("b"), NodeId("c")))
 
@@ -31,6 +33,23 @@ def store(kind: str, tmp_path: Path) -> Iterator[SnapshotStore]:
 @pytest.fixture
 def leader(kind: str, tmp_path: Path) -> Iterator[SnapshotStore]:
     yield from opened(kind, tmp_path / "leader")
+
+
+@pytest.fixture
+def restarted(kind: str, store: SnapshotStore, tmp_path: Path) -> Iterator[Restart]:
+    """Give the store as a node finds it that was killed and has started again."""
+    if kind == "memory":
+        yield lambda: store
+        return
+    lives: list[SnapshotFiles] = []
+
+    def again() -> SnapshotStore:
+        lives.append(SnapshotFiles(tmp_path / "own"))
+        return lives[-1]
+
+    yield again
+    for one in lives:
+        one.close()
 
 
 def opened(kind: str, folder: Path) -> Iterator[SnapshotStore]:
@@ -117,6 +136,54 @@ def test_another_snapshot_from_the_leader_starts_anew(
     send(leader, store, newer, piece_bytes=4096)
     assert store.accept(newer)
     assert list(store.chunks(newer)) == CHUNKS
+
+
+def test_what_was_received_before_a_restart_is_not_wanted_again(
+    store: SnapshotStore, leader: SnapshotStore, restarted: Restart
+) -> None:
+    meta = write(leader, 10)
+    assert store.receive(meta, 0, leader.read(meta, 0, 9000)) == 9000
+    again = restarted()
+    assert again.receive(meta, 0, leader.read(meta, 0, 100)) == 9000
+    assert again.receive(meta, 9000, leader.read(meta, 9000, 1 << 20)) == meta.size_bytes
+    assert again.accept(meta)
+    assert list(again.chunks(meta)) == CHUNKS
+
+
+def test_a_transfer_that_ended_just_before_its_acceptance_needs_no_byte_more(
+    store: SnapshotStore, leader: SnapshotStore, restarted: Restart
+) -> None:
+    meta = write(leader, 10)
+    send(leader, store, meta, piece_bytes=1000)
+    again = restarted()
+    assert again.receive(meta, 0, leader.read(meta, 0, 1000)) == meta.size_bytes
+    assert again.accept(meta)
+    assert list(again.chunks(meta)) == CHUNKS
+
+
+def test_damage_in_what_was_kept_over_a_restart_costs_one_more_transfer(
+    store: SnapshotStore, leader: SnapshotStore, restarted: Restart
+) -> None:
+    meta = write(leader, 10)
+    first = bytearray(leader.read(meta, 0, 5000))
+    first[100] ^= 1
+    store.receive(meta, 0, bytes(first))
+    again = restarted()
+    again.receive(meta, 5000, leader.read(meta, 5000, meta.size_bytes))
+    assert not again.accept(meta)
+    assert again.receive(meta, 5000, leader.read(meta, 5000, 1000)) == 0, "nothing of it is kept"
+    send(leader, again, meta, piece_bytes=1000)
+    assert again.accept(meta)
+
+
+def test_what_was_received_of_another_snapshot_is_forgotten(
+    store: SnapshotStore, leader: SnapshotStore, restarted: Restart
+) -> None:
+    older, newer = write(leader, 10), write(leader, 20)
+    store.receive(older, 0, leader.read(older, 0, 100))
+    again = restarted()
+    assert again.receive(newer, 0, leader.read(newer, 0, 200)) == 200
+    assert again.receive(older, 100, leader.read(older, 100, 100)) == 0
 
 
 def test_pruning_leaves_what_is_kept(store: SnapshotStore) -> None:
