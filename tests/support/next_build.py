@@ -78,7 +78,7 @@ PATCHES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ),
     ),
     "core/catalog/dump.py": (
-        (": int = 1\n\n\nclass Trailer(", ": int = 1\n    hint: int = 0\n\n\nclass Trailer("),
+        (" = NONE\n\n\nclass Trailer(", " = NONE\n    hint: int = 0\n\n\nclass Trailer("),
     ),
     "core/catalog/changes.py": (
         ("    DeleteTenant,\n    Stamp,", "    DeleteTenant,\n    LabelCache,\n    Stamp,"),
