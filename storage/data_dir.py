@@ -28,7 +28,7 @@ class DataDir:
         self.fresh = fresh
         """Whether this very opening created it."""
         self._lock = lock
-        self.journal = SqliteJournal(path / JOURNAL)
+        self.journal = SqliteJournal(path / JOURNAL, identity.node_id)
         self.snapshots = SnapshotFiles(path / "snapshots")
 
     @classmethod
