@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import queue
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from random import SystemRandom
 
@@ -18,20 +16,23 @@ import pykka
 import structlog
 import zmq
 
-from felix.actors.consensus import Consensus, Member, RaftStatistics
+from felix.actors.consensus import TICK_S, Consensus, Member, RaftStatistics
+from felix.actors.disk_space import DiskSpace, DiskStatistics
+from felix.actors.ending import end_failed
 from felix.actors.messages import ActorRef, Attach, GetStatistics
 from felix.actors.raft_node import RaftNode, RaftNodeParts
 from felix.actors.replica import Replica
+from felix.actors.restoring import restored
 from felix.actors.service import CatalogStatistics, Service
 from felix.actors.snapshot_writer import SnapshotStatistics, SnapshotWriterActor
 from felix.actors.watch_fanout import FanoutStatistics, WatchFanout
 from felix.actors.watch_position import WatchPosition
+from felix.actors.watchdog import Pulse, Watchdog
 from felix.core.catalog.catalog import Catalog, CatalogLimits
-from felix.core.catalog.dump import restore
 from felix.core.raft.config import RaftConfig
 from felix.core.raft.core import RaftCore
 from felix.proto.ids import NodeId, Term
-from felix.proto.raft import Membership, SnapshotMeta
+from felix.proto.raft import Membership
 from felix.storage.data_dir import DataDir
 from felix.storage.ports import Recovered
 from felix.transport.forwarder import Forwarder
@@ -48,7 +49,8 @@ RESTARTS_MAX = 5
 RESTART_WINDOW_S = 60.0
 ASK_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 3.0
-EXIT_ACTOR_FAILED = 70
+STALL_TIMEOUTS = 2
+"""Consensus may stand still for as many of the longest election timeouts."""
 
 log = structlog.get_logger("felix.node")
 
@@ -72,6 +74,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     in_flight_max: int = 4096
     applied_lag_max: int = 10_000
     """A node that has this many entries still to apply is not ready."""
+    disk_free_min_mb: int = 256
+    """With less space on the disk only deletes are taken; 0: never mind."""
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -81,6 +85,7 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     catalog: CatalogStatistics
     fanout: FanoutStatistics
     snapshots: SnapshotStatistics
+    disk: DiskStatistics
 
 
 class Node:
@@ -96,9 +101,14 @@ class Node:
     ) -> None:
         self._settings = settings
         self._data = data
-        self._fatal = fatal or _end_process
+        self._fatal = fatal or end_failed
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._watch_position = WatchPosition()
+        self._disk_space = DiskSpace(data.path, settings.disk_free_min_mb)
+        self._pulse = Pulse()
+        self._watchdog = Watchdog(
+            self._pulse, STALL_TIMEOUTS * settings.raft.election_ticks_max * TICK_S
+        )
         self._failures: queue.SimpleQueue[tuple[str, BaseException]] = queue.SimpleQueue()
         self._restarts: list[float] = []
         self._stopping = False
@@ -108,14 +118,20 @@ class Node:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._start_errors: list[BaseException] = []
         self._membership = Membership(tuple(sorted(self._settings.members)))
-        recovered = self._data.journal.recover()
-        catalog = self._restored(recovered.snapshot)
+        recovered, catalog = restored(
+            self._data.journal.recover(),
+            self._data.snapshots,
+            self._settings.cluster_id,
+            self._settings.catalog,
+        )
+        self._disk_space.start()
         if recovered.snapshot:
             self._data.snapshots.prune([recovered.snapshot])
         self._fanout = self._start_fanout()
         self._snapshots = self._start_snapshots()
         self._raft = self._start_raft(recovered, catalog)
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
+        self._watchdog.start()
         # What was loaded stays; records are not tracked. The collector finds little, so seldom.
         gc.collect()
         gc.freeze()
@@ -128,6 +144,8 @@ class Node:
     def stop(self) -> None:
         """Stop the actors in reverse order and release everything."""
         self._stopping = True
+        self._watchdog.stop()
+        self._disk_space.stop()
         for name in ("_raft", "_snapshots", "_fanout"):
             ref: ActorRef | None = getattr(self, name, None)
             if ref is not None and ref.is_alive():
@@ -143,7 +161,9 @@ class Node:
             for ref in (self._raft, self._fanout, self._snapshots)
         ]
         node, fanout, snapshots = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
-        return NodeStatistics(node.raft, node.catalog, fanout, snapshots)
+        return NodeStatistics(
+            node.raft, node.catalog, fanout, snapshots, self._disk_space.statistics()
+        )
 
     def why_not_live(self) -> str | None:
         """Say why this process should be restarted; it never needs a quorum to be alive."""
@@ -171,11 +191,6 @@ class Node:
         return None
 
     # --- starting -----------------------------------------------------------------------------
-
-    def _restored(self, snapshot: SnapshotMeta | None) -> Catalog:
-        if snapshot is None:
-            return Catalog(self._settings.cluster_id, limits=self._settings.catalog)
-        return restore(self._data.snapshots.chunks(snapshot), self._settings.catalog)
 
     def _start_fanout(self) -> ActorRef:
         settings = self._settings
@@ -251,9 +266,15 @@ class Node:
             self._watch_position,
         )
         service = Service(
-            settings.node_id, replica, consensus, rpc, forwarder, settings.in_flight_max
+            settings.node_id,
+            replica,
+            consensus,
+            rpc,
+            forwarder,
+            settings.in_flight_max,
+            self._disk_space,
         )
-        return RaftNodeParts(consensus, replica, service, peers.inbox, rpc.socket)
+        return RaftNodeParts(consensus, replica, service, peers.inbox, rpc.socket, self._pulse)
 
     def _up(self, ref: ActorRef) -> ActorRef:
         """Wait until an actor has what it needs, so that the next one can rely on it."""
@@ -299,10 +320,3 @@ class Node:
             else:
                 self._snapshots = self._start_snapshots()
             self._attach()
-
-
-def _end_process(name: str, error: BaseException) -> None:
-    sys.stderr.write(f"felix-controlplane: {name} failed, the node cannot go on\n")
-    traceback.print_exception(error)
-    sys.stderr.flush()
-    os._exit(EXIT_ACTOR_FAILED)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from felix.actors.consensus import Consensus, Leadership
+from felix.actors.disk_space import DiskSpace
 from felix.actors.read_gate import ReadGate
 from felix.actors.renderings import Rendered, Renderings, chunk_of
 from felix.actors.replica import Replica
@@ -81,6 +82,7 @@ class Service:
         rpc: RpcServer,
         forwarder: Forwarder,
         in_flight_max: int,
+        disk_space: DiskSpace,
     ) -> None:
         """`in_flight_max` bounds the requests that are accepted and not answered."""
         self._node_id = node_id
@@ -89,6 +91,7 @@ class Service:
         self._rpc = rpc
         self._forwarder = forwarder
         self._in_flight_max = in_flight_max
+        self._disk_space = disk_space
         self._leadership = Leadership(Term(0), None, is_leader=False)
         self._tokens = 0
         self._commands: dict[int, _Pending] = {}
@@ -131,6 +134,7 @@ class Service:
         if not self._leadership.is_leader:
             self._pass_on(incoming, request.timeout_ms / 1000)
             return
+        self._disk_space.check(command)
         stamp = Stamp(
             time.time_ns() // 1_000_000,
             request.request_id,
@@ -187,6 +191,7 @@ class Service:
             epoch=catalog.epoch,
             digest=catalog.digest,
             members=self._consensus.members(),
+            alarms=self._disk_space.alarms(),
         )
         self._rpc.answer(incoming.route, incoming.request.id, status, catalog.version)
 

@@ -19,8 +19,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -70,6 +70,8 @@ class RunningNode:
         self.log = folder / "node.log"
         self.config_file = folder / "felix.yaml"
         self.is_paused = False
+        self.module = "felix"
+        """What is run; a stand-in may let the disk fail."""
         self._process: subprocess.Popen[bytes] | None = None
         self.scratch.mkdir(parents=True)
         self.config_file.write_text(render(config), encoding="utf-8")
@@ -84,7 +86,7 @@ class RunningNode:
         }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "felix", "serve", "--config", str(self.config_file)],
+                [sys.executable, "-m", self.module, "serve", "--config", str(self.config_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -286,8 +288,13 @@ def cluster(
     http: bool = False,
     raft: RaftTimings | None = None,
     limits: LimitsConfig | None = None,
+    module: str = "felix",
+    disk: Callable[[RunningNode], AbstractContextManager[object]] | None = None,
 ) -> Iterator[Cluster]:
-    """Run a fresh cluster until the block ends; every node is ready when it begins."""
+    """Run a fresh cluster until the block ends; every node is ready when it begins.
+
+    `module` is what is run; `disk` puts something below a node's data before it starts.
+    """
     folder = Path(tempfile.mkdtemp(prefix="felix-test-"))  # short: it holds ipc sockets
     found = Cluster(
         [
@@ -303,7 +310,12 @@ def cluster(
             for config in make_configs(folder, nodes)
         ]
     )
+    disks = ExitStack()
     try:
+        for node in found.nodes:
+            node.module = module
+            if disk is not None:
+                disks.enter_context(disk(node))
         found.start()
         yield found
     except BaseException:
@@ -311,6 +323,7 @@ def cluster(
         raise
     finally:
         found.close()
+        disks.close()
         shutil.rmtree(folder)
 
 
