@@ -7,20 +7,29 @@ A plain object; `felix.actors.raft_node` runs it. Everything that came together 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
 
 import msgspec
 
 from felix.actors.freshness import Freshness
 from felix.actors.proposals import Proposals
 from felix.core.histogram import Histogram, HistogramValues
+from felix.core.raft import membership as memberships
 from felix.core.raft.core import RaftCore
 from felix.core.raft.ready import Ready
 from felix.proto.errors import NotApplied, NotLeader
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.queries import MemberRole, MemberStatus
-from felix.proto.raft import Entry, InstallSnapshot, SnapshotMeta
+from felix.proto.raft import (
+    Addresses,
+    Checkpoint,
+    Entry,
+    InstallSnapshot,
+    Member,
+    Membership,
+    SnapshotMeta,
+)
 from felix.storage.ports import Journal, SnapshotStore
 from felix.transport.peers import Peers
 
@@ -62,16 +71,24 @@ class StateMachine(Protocol):
         """Write down the state as it is: the log has grown long."""
         ...
 
+    def membership_changed(self, membership: Membership) -> None:
+        """Hear who takes part now."""
+        ...
+
+    def must_stop(self, why: MustStop) -> None:
+        """Hear that this node cannot go on."""
+        ...
+
     def weight(self) -> int:
         """Count the records that a snapshot would hold."""
         ...
 
 
-class Member(msgspec.Struct, frozen=True):
-    """What is known of a member besides its part in consensus."""
+class MustStop(msgspec.Struct, frozen=True):
+    """Why a node cannot go on."""
 
-    name: str
-    addresses: dict[str, str]
+    cause: Literal["removed", "foreign", "diverged", "too_old"]
+    message: str
 
 
 class RaftStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,16 +121,24 @@ class Consensus:
         journal: Journal,
         snapshots: SnapshotStore,
         peers: Peers,
-        members: dict[NodeId, Member],
+        me: Member,
+        is_founder: bool,
         snapshot_entries: int,
         trail_entries: int,
     ) -> None:
-        """A snapshot is taken every `snapshot_entries`; `trail_entries` stay in the log."""
+        """A snapshot is taken every `snapshot_entries`; `trail_entries` stay in the log.
+
+        `me` is how this node describes itself as long as it is no member.
+        """
         self.core = core
         self._journal = journal
         self._snapshots = snapshots
         self._peers = peers
-        self._members = members
+        self._me = me
+        self._is_founder = is_founder
+        self._met: dict[NodeId, Addresses] = {}
+        self._membership: Membership | None = None
+        self._has_told_to_stop = False
         self._snapshot_entries = snapshot_entries
         self._trail_entries = trail_entries
         self._snapshot_under_way = False
@@ -166,6 +191,15 @@ class Consensus:
         """Ask for a read index; `read_released` brings it."""
         self.core.read_index(context)
 
+    def found(self, membership: Membership) -> None:
+        """Begin a new cluster."""
+        self.core.found(membership)
+
+    def meet(self, addresses: Mapping[NodeId, Addresses]) -> None:
+        """Learn where members are, whatever the log says; nothing takes that back."""
+        self._met = dict(addresses)
+        self._reach()
+
     def snapshot_skipped(self) -> None:
         """Hear that no snapshot came of `take_snapshot`: a newer one has replaced it."""
         self._snapshot_under_way = False
@@ -192,10 +226,16 @@ class Consensus:
         while (ready := self.core.ready()) is not None:
             self._carry_out(ready)
             self.core.persisted()
+        if self.core.membership is not self._membership:
+            self._membership = self.core.membership
+            self._reach()
+            self._state_machine.membership_changed(self._membership)
         self._tell_leadership()
+        if self.core.dismissed_at is not None or self.core.diverged_at is not None:
+            self._tell_to_stop()
 
     def _append_batch(self) -> None:
-        if not self._batch:
+        if not self._batch or self.core.is_transferring:
             return
         batch, self._batch = self._batch, []
         try:
@@ -253,6 +293,10 @@ class Consensus:
             self._snapshot_under_way = True
             self._state_machine.take_snapshot()
 
+    def checkpoint(self, index: Index, digest: str) -> None:
+        """Hear what the state machine is after an entry, now and then."""
+        self.core.checkpoints.add(Checkpoint(index, digest))
+
     def _reject(self, tokens: tuple[int, ...]) -> None:
         if tokens:
             error = NotLeader("leadership was lost before the write could commit")
@@ -292,13 +336,56 @@ class Consensus:
         self._leadership = now
         self._state_machine.leadership_changed(now)
 
-    def members(self) -> list[MemberStatus]:
-        """Describe every member as this node sees it."""
-        return [self._member_status(node_id) for node_id in sorted(self._members)]
-
-    def _member_status(self, node_id: NodeId) -> MemberStatus:
+    def _tell_to_stop(self) -> None:
+        if self._has_told_to_stop:
+            return
+        self._has_told_to_stop = True
         core = self.core
-        member = self._members[node_id]
+        if core.dismissed_at is not None:
+            why = MustStop(
+                "removed", f"this node was removed from the cluster at entry {core.dismissed_at}"
+            )
+        else:
+            assert core.diverged_at is not None
+            why = MustStop(
+                "diverged",
+                f"after entry {core.diverged_at.index} its state is not that of the majority",
+            )
+        self._state_machine.must_stop(why)
+
+    def _reach(self) -> None:
+        """Be connected to whoever takes part, and to those that may still have to be told."""
+        membership = self.core.membership
+        addresses = {gone.id: gone.peers for gone in membership.removed}
+        addresses |= {one.id: one.addresses.peers for one in membership.members}
+        addresses |= {node_id: met.peers for node_id, met in self._met.items()}
+        self._peers.reach(addresses)
+
+    def rpc_addresses(self) -> dict[NodeId, str]:
+        """List where the other members take requests."""
+        return {
+            one.id: self._met.get(one.id, one.addresses).rpc
+            for one in self.core.membership.members
+            if one.id != self.core.id
+        }
+
+    def members(self) -> list[MemberStatus]:
+        """Describe every member as this node sees it; a node that is none describes itself."""
+        members = self.core.membership.members
+        if members:
+            return [self._member_status(member) for member in members]
+        return [
+            MemberStatus(
+                id=self._me.id,
+                name=self._me.name,
+                role="founder" if self._is_founder else "outsider",
+                addresses=msgspec.structs.asdict(self._me.addresses),
+                level=self._me.level,
+            )
+        ]
+
+    def _member_status(self, member: Member) -> MemberStatus:
+        core, node_id = self.core, member.id
         match: Index | None = None
         active: bool | None = None
         if core.leader is not None and node_id in core.leader.followers:
@@ -311,16 +398,24 @@ class Consensus:
             id=node_id,
             name=member.name,
             role=self._role_of(node_id),
-            addresses=member.addresses,
+            addresses=msgspec.structs.asdict(member.addresses),
             match_index=match,
             lag=core.log.last_index - match if match is not None and knows_last else None,
             active=active,
+            voter=memberships.has_say(core.membership, node_id),
+            leaving=memberships.is_joint(core.membership)
+            and node_id not in core.membership.voters
+            and node_id in core.membership.outgoing,
+            replaces=member.replaces,
+            level=member.level,
         )
 
     def _role_of(self, node_id: NodeId) -> MemberRole:
         core = self.core
         if node_id == core.leader_id:
             return "leader"
+        if node_id in core.membership.learners:
+            return "learner"
         if node_id == core.id:
             return "follower" if core.role.value == "follower" else "candidate"
         return "follower" if core.leader_id is not None else "unknown"

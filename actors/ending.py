@@ -8,6 +8,7 @@ import threading
 import traceback
 from typing import Final, NoReturn
 
+from felix.proto.levels import EXIT_TOO_OLD, TooOld
 from felix.storage.errors import StorageError
 
 EXIT_ACTOR_FAILED: Final = 70
@@ -21,6 +22,8 @@ LAST_WORDS_S: Final = 1.0
 
 def end_failed(name: str, error: BaseException) -> NoReturn:
     """End the process because an actor failed. The disk's own refusals need no traceback."""
+    if isinstance(error, TooOld):
+        end(EXIT_TOO_OLD, f"felix-controlplane: {error}\n".encode())
     lines = [f"felix-controlplane: {name} failed, the node cannot go on: {error}\n"]
     if not isinstance(error, StorageError):
         lines += traceback.format_exception(error)

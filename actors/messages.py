@@ -8,8 +8,8 @@ import msgspec
 import pykka
 
 from felix.core.catalog.catalog import Catalog
-from felix.proto.ids import Epoch, Index, Term
-from felix.proto.raft import SnapshotMeta
+from felix.proto.ids import Epoch, Index, NodeId, Term
+from felix.proto.raft import Addresses, Membership, SnapshotMeta
 from felix.proto.updates import RawUpdate
 
 ActorRef = pykka.ActorRef[Any]
@@ -20,6 +20,32 @@ class Attach(msgspec.Struct, frozen=True):
 
     fanout: ActorRef
     snapshots: ActorRef
+
+
+# --- Enrolment -> RaftNode ----------------------------------------------------------------------
+
+
+class FoundCluster(msgspec.Struct, frozen=True):
+    """Begin a new cluster: all founders were heard of."""
+
+    membership: Membership
+
+
+class MeetMembers(msgspec.Struct, frozen=True):
+    """Members are there, whatever the log says; replaces what was said before."""
+
+    addresses: dict[NodeId, Addresses]
+
+
+# --- from the edges -----------------------------------------------------------------------------
+
+
+class HandOver(msgspec.Struct, frozen=True):
+    """To RaftNode, by `ask`: another is to lead; answered with whether that has begun."""
+
+
+class TurnAway(msgspec.Struct, frozen=True):
+    """To RaftNode, by `ask`: take no more requests; answered with how many are under way."""
 
 
 # --- RaftNode -> WatchFanout --------------------------------------------------------------------
@@ -44,6 +70,7 @@ class SnapshotBegin(msgspec.Struct, frozen=True):
 
     index: Index
     term: Term
+    membership: Membership
 
 
 class SnapshotChunkWritten(msgspec.Struct, frozen=True):

@@ -16,10 +16,11 @@ import pykka
 import structlog
 import zmq
 
-from felix.actors.consensus import TICK_S, Consensus, Member, RaftStatistics
+from felix.actors.consensus import TICK_S, Consensus, MustStop, RaftStatistics
 from felix.actors.disk_space import DiskSpace, DiskStatistics
 from felix.actors.ending import end_failed
-from felix.actors.messages import ActorRef, Attach, GetStatistics
+from felix.actors.enrolment import Enrolment
+from felix.actors.messages import ActorRef, Attach, GetStatistics, HandOver, TurnAway
 from felix.actors.raft_node import RaftNode, RaftNodeParts
 from felix.actors.replica import Replica
 from felix.actors.restoring import restored
@@ -29,12 +30,15 @@ from felix.actors.watch_fanout import FanoutStatistics, WatchFanout
 from felix.actors.watch_position import WatchPosition
 from felix.actors.watchdog import Pulse, Watchdog
 from felix.core.catalog.catalog import Catalog, CatalogLimits
+from felix.core.enrolment import Newcomer
 from felix.core.raft.config import RaftConfig
 from felix.core.raft.core import RaftCore
-from felix.proto.ids import NodeId, Term
-from felix.proto.raft import Membership
+from felix.proto.ids import Term
+from felix.proto.levels import TooOld, check_entries
+from felix.proto.raft import Addresses, Member, Membership
 from felix.storage.data_dir import DataDir
 from felix.storage.ports import Recovered
+from felix.transport.contacts import Contacts
 from felix.transport.forwarder import Forwarder
 from felix.transport.peers import Peers
 from felix.transport.publisher import Publisher
@@ -49,6 +53,8 @@ RESTARTS_MAX = 5
 RESTART_WINDOW_S = 60.0
 ASK_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 3.0
+FINISH_TIMEOUT_S = 1.0
+LOOK_AGAIN_S = 0.005
 STALL_TIMEOUTS = 2
 """Consensus may stand still for as many of the longest election timeouts."""
 
@@ -58,10 +64,10 @@ log = structlog.get_logger("felix.node")
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a node must know to start. Addresses are `host:port`."""
 
-    cluster_id: str
-    node_id: NodeId
-    members: dict[NodeId, Member]
-    """All members of the cluster, this one included."""
+    newcomer: Newcomer
+    """Who this node is."""
+    seeds: dict[str, Addresses]
+    """Where the other members are by the configuration, by name."""
     listen_peers: str
     listen_rpc: str
     listen_watch: str
@@ -98,11 +104,15 @@ class Node:
         settings: NodeSettings,
         data: DataDir,
         fatal: Callable[[str, BaseException], None] | None = None,
+        must_stop: Callable[[MustStop], None] = lambda _: None,
     ) -> None:
+        """`must_stop` hears, in an actor's thread, that this node was removed or went wrong."""
         self._settings = settings
         self._data = data
         self._fatal = fatal or end_failed
+        self._must_stop = must_stop
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._contacts = Contacts()
         self._watch_position = WatchPosition()
         self._disk_space = DiskSpace(data.path, settings.disk_free_min_mb)
         self._pulse = Pulse()
@@ -114,14 +124,18 @@ class Node:
         self._stopping = False
 
     def start(self) -> None:
-        """Start the actors, each after the ones it tells. Raises: OSError when a port is taken."""
+        """Start the actors, each after the ones it tells.
+
+        Raises: OSError when a port is taken, TooOld when a newer build has left its marks.
+        """
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._start_errors: list[BaseException] = []
-        self._membership = Membership(tuple(sorted(self._settings.members)))
+        journaled = self._data.journal.recover()
+        check_entries(journaled.entries)
         recovered, catalog = restored(
-            self._data.journal.recover(),
+            journaled,
             self._data.snapshots,
-            self._settings.cluster_id,
+            self._settings.newcomer.cluster_id,
             self._settings.catalog,
         )
         self._disk_space.start()
@@ -130,6 +144,7 @@ class Node:
         self._fanout = self._start_fanout()
         self._snapshots = self._start_snapshots()
         self._raft = self._start_raft(recovered, catalog)
+        self._enrolment = self._start_enrolment()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
         self._watchdog.start()
         # What was loaded stays; records are not tracked. The collector finds little, so seldom.
@@ -138,15 +153,38 @@ class Node:
         gc.set_threshold(GC_ALLOCATIONS)
 
     def drain(self) -> None:
-        """Say that this node is about to stop: it is not ready any more."""
+        """Say that this node is about to stop, and let another lead if this one does.
+
+        It goes on to answer, by passing requests on. Returns once another node leads, or after
+        one election timeout.
+        """
         self._stopping = True
+        deadline = time.monotonic() + self._settings.raft.election_ticks_min * TICK_S
+        with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
+            if not self._raft.ask(HandOver(), timeout=ASK_TIMEOUT_S):
+                return
+            while time.monotonic() < deadline:
+                raft = self.statistics().raft
+                if raft.leader_id not in {None, self._settings.newcomer.id}:
+                    return
+                time.sleep(LOOK_AGAIN_S)
+
+    def turn_away(self) -> None:
+        """Refuse new requests, and wait a little for those that are under way."""
+        deadline = time.monotonic() + FINISH_TIMEOUT_S
+        with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
+            while self._raft.ask(TurnAway(), timeout=ASK_TIMEOUT_S):
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(LOOK_AGAIN_S)
 
     def stop(self) -> None:
         """Stop the actors in reverse order and release everything."""
         self._stopping = True
         self._watchdog.stop()
         self._disk_space.stop()
-        for name in ("_raft", "_snapshots", "_fanout"):
+        self._contacts.close()
+        for name in ("_enrolment", "_raft", "_snapshots", "_fanout"):
             ref: ActorRef | None = getattr(self, name, None)
             if ref is not None and ref.is_alive():
                 with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
@@ -198,17 +236,27 @@ class Node:
             WatchFanout.start(
                 self._failed,
                 lambda: Publisher(self._context, settings.listen_watch),
-                settings.cluster_id,
-                settings.node_id,
+                settings.newcomer.cluster_id,
+                settings.newcomer.id,
                 self._watch_position,
             )
         )
 
     def _start_snapshots(self) -> ActorRef:
         return self._up(
-            SnapshotWriterActor.start(
-                self._failed, self._data.snapshots, self._membership, self._settings.catalog
-            )
+            SnapshotWriterActor.start(self._failed, self._data.snapshots, self._settings.catalog)
+        )
+
+    def _start_enrolment(self) -> ActorRef:
+        settings = self._settings
+        return Enrolment.start(
+            self._failed,
+            self._contacts,
+            settings.newcomer,
+            settings.rpc_local,
+            settings.seeds,
+            self._raft,
+            self._must_stop,
         )
 
     def _start_raft(self, recovered: Recovered, catalog: Catalog) -> ActorRef:
@@ -217,30 +265,19 @@ class Node:
                 self._failed,
                 lambda actor: self._make_parts(actor, recovered, catalog),
                 self._snapshots,
+                self._must_stop,
             )
         )
 
     def _make_parts(self, actor: RaftNode, recovered: Recovered, catalog: Catalog) -> RaftNodeParts:
         settings = self._settings
-        members = settings.members
-        peers = Peers(
-            self._context,
-            settings.cluster_id,
-            settings.node_id,
-            settings.listen_peers,
-            {node: member.addresses["peers"] for node, member in members.items()},
-        )
+        me = settings.newcomer
+        peers = Peers(self._context, me.cluster_id, me.id, settings.listen_peers)
         rpc = RpcServer(self._context, [f"tcp://{settings.listen_rpc}", settings.rpc_local])
-        forwarder = Forwarder(
-            self._context,
-            {node: member.addresses["rpc"] for node, member in members.items()},
-            actor.listen,
-            actor.hear_forwarded,
-        )
-        forwarder.open([node for node in members if node != settings.node_id])
+        forwarder = Forwarder(self._context, actor.listen, actor.unlisten, actor.hear_forwarded)
         core = RaftCore(
-            settings.node_id,
-            self._membership,
+            me.id,
+            Membership(()),
             settings.raft,
             SystemRandom(),
             hard_state=recovered.hard_state,
@@ -252,7 +289,8 @@ class Node:
             journal=self._data.journal,
             snapshots=self._data.snapshots,
             peers=peers,
-            members=members,
+            me=Member(me.id, me.name, me.addresses, me.level),
+            is_founder=me.is_founder,
             snapshot_entries=settings.snapshot_entries,
             trail_entries=settings.trail_entries,
         )
@@ -264,15 +302,10 @@ class Node:
             self._snapshots,
             actor.actor_ref,
             self._watch_position,
+            consensus.checkpoint,
         )
         service = Service(
-            settings.node_id,
-            replica,
-            consensus,
-            rpc,
-            forwarder,
-            settings.in_flight_max,
-            self._disk_space,
+            me.id, replica, consensus, rpc, forwarder, settings.in_flight_max, self._disk_space
         )
         return RaftNodeParts(consensus, replica, service, peers.inbox, rpc.socket, self._pulse)
 
@@ -297,7 +330,7 @@ class Node:
             return
         if not hasattr(self, "_raft") and isinstance(error, OSError):
             self._start_errors.append(error)  # start() reports it
-        elif isinstance(actor, RaftNode) or not hasattr(self, "_raft"):
+        elif isinstance(actor, RaftNode) or not hasattr(self, "_raft") or type(error) is TooOld:
             self._fatal(type(actor).__name__, error)
         else:
             actor.stop()
@@ -315,6 +348,9 @@ class Node:
                 return
             log.error("actor failed, starting it anew", actor=name, exc_info=error)
             time.sleep(0.1 * 2 ** len(self._restarts))
+            if name == Enrolment.__name__:
+                self._enrolment = self._start_enrolment()
+                continue
             if name == WatchFanout.__name__:
                 self._fanout = self._start_fanout()
             else:

@@ -13,21 +13,25 @@ from collections.abc import Callable, Sequence
 import msgspec
 import zmq
 
-from felix.actors.consensus import TICK_S, Consensus, Leadership, RaftStatistics
+from felix.actors.consensus import TICK_S, Consensus, Leadership, MustStop, RaftStatistics
 from felix.actors.messages import (
     ActorRef,
     Attach,
+    FoundCluster,
     GetStatistics,
+    HandOver,
+    MeetMembers,
     SnapshotLoaded,
     SnapshotPrune,
     SnapshotTaken,
+    TurnAway,
 )
 from felix.actors.replica import Replica
 from felix.actors.service import CatalogStatistics, Service
 from felix.actors.watchdog import Pulse
 from felix.proto.errors import NotApplied
 from felix.proto.ids import Index
-from felix.proto.raft import Entry, SnapshotMeta
+from felix.proto.raft import Entry, Membership, SnapshotMeta
 from felix.transport.socket_actor import SocketActor, handles
 
 TICKS_AT_ONCE_MAX = 10
@@ -74,11 +78,13 @@ class RaftNode(SocketActor):
         failed: Callable[[SocketActor, BaseException], None],
         make_parts: Callable[[RaftNode], RaftNodeParts],
         snapshots: ActorRef,
+        must_stop: Callable[[MustStop], None],
     ) -> None:
-        """`make_parts` opens the sockets; it is called in the actor's thread."""
+        """`make_parts` opens the sockets; both are called in the actor's thread."""
         super().__init__(failed)
         self._make_parts = make_parts
         self._snapshots = snapshots
+        self._must_stop = must_stop
         self._flush_due = self._slice_told = False
         self._last_tick = 0.0
 
@@ -135,6 +141,25 @@ class RaftNode(SocketActor):
         self._service.sweep()
         self.after(SWEEP_S, message)
 
+    @handles(FoundCluster)
+    def _found(self, message: FoundCluster) -> None:
+        self._consensus.found(message.membership)
+        self._flush_due = True
+
+    @handles(MeetMembers)
+    def _meet(self, message: MeetMembers) -> None:
+        self._consensus.meet(message.addresses)
+        self._service.membership_changed()
+
+    @handles(HandOver)
+    def _hand_over(self, _: HandOver) -> bool:
+        self._flush_due = True
+        return self._service.hand_over()
+
+    @handles(TurnAway)
+    def _turn_away(self, _: TurnAway) -> int:
+        return self._service.turn_away()
+
     @handles(Attach)
     def _attach(self, message: Attach) -> None:
         self._snapshots = message.snapshots
@@ -182,12 +207,22 @@ class RaftNode(SocketActor):
     def leadership_changed(self, leadership: Leadership) -> None:
         """See `StateMachine`."""
         self._service.leadership_changed(leadership)
+        self._flush_due = True  # what waited for a leader may have been proposed
         self._replica.tell_standing(knows_leader=leadership.leader_id is not None)
 
     def take_snapshot(self) -> None:
         """See `StateMachine`."""
-        self._replica.begin_dump()
+        index = self._replica.catalog.applied_index
+        self._replica.begin_dump(self._consensus.core.membership_at(index))
         self._slice_soon()
+
+    def membership_changed(self, membership: Membership) -> None:
+        """See `StateMachine`."""
+        self._service.membership_changed()
+
+    def must_stop(self, why: MustStop) -> None:
+        """See `StateMachine`."""
+        self._must_stop(why)
 
     def weight(self) -> int:
         """See `StateMachine`."""

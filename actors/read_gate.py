@@ -47,14 +47,18 @@ class ReadGate:
         self._under_way, self._gathering = self._gathering, []
         return self._context
 
-    def released(self, context: int, index: Index | None) -> list[Incoming]:
-        """Take in a read index; return the queries that cannot be answered: there is no leader."""
+    def released(self, context: int, index: Index | None) -> list[tuple[Incoming, float]]:
+        """Take in a read index.
+
+        Returns the queries that have none, as there is no leader, and the seconds each has left.
+        """
         if not self._asked or context != self._context:
             return []
         self._asked = False
         queries, self._under_way = self._under_way, []
         if index is None:
-            return [incoming for _, incoming in queries]
+            now = time.monotonic()
+            return [(incoming, deadline - now) for deadline, incoming in queries]
         for query in queries:
             heapq.heappush(self._unapplied, (index, next(self._order), query))
         return []

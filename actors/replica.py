@@ -16,10 +16,10 @@ from felix.actors.messages import (
 from felix.actors.watch_position import Position, WatchPosition
 from felix.core.catalog.catalog import Applied, Catalog
 from felix.core.catalog.dump import Dump
-from felix.proto import codec
-from felix.proto.commands import Proposal
+from felix.core.raft.divergence import CHECKPOINT_ENTRIES
 from felix.proto.ids import Epoch, Index, Term, Version
-from felix.proto.raft import Entry, EntryKind, SnapshotMeta
+from felix.proto.levels import read_proposal
+from felix.proto.raft import Entry, EntryKind, Membership, SnapshotMeta
 from felix.proto.updates import RawUpdate
 
 DUMP_SLICE_RECORDS = 500
@@ -36,20 +36,24 @@ class Replica:
         snapshots: ActorRef,
         me: ActorRef,
         shared: WatchPosition,
+        checkpoint: Callable[[Index, str], None],
     ) -> None:
-        """`last_term` is the term of the last applied entry; `me` gets the snapshots' messages."""
+        """`last_term` is the term of the last applied entry; `me` gets the snapshots' messages.
+
+        `checkpoint` hears what the catalog is after every so many entries.
+        """
         self.catalog = catalog
         self._last_term = last_term
         self._fanout = fanout
         self._snapshots = snapshots
         self._me = me
         self._shared = shared
+        self._checkpoint = checkpoint
         self._told = Version(0)
         self._knows_leader = False
         self._dump: Dump | None = None
         self._loading: SnapshotMeta | None = None
         self._held: list[tuple[Sequence[Entry], dict[Index, int]]] = []
-        self._proposals: codec.Decoder[Proposal] = codec.Decoder(Proposal)
         self.tell_position()
 
     def attach(self, fanout: ActorRef, snapshots: ActorRef) -> None:
@@ -78,6 +82,7 @@ class Replica:
         """Apply entries in order, answer what was proposed here, then publish.
 
         While a snapshot is being loaded they are held back. Says whether there were updates.
+        Raises: TooOld.
         """
         if self._loading is not None:
             self._held.append((entries, tokens))
@@ -86,14 +91,16 @@ class Replica:
         updates: list[RawUpdate] = []
         answers: list[tuple[int, Applied]] = []
         for entry in entries:
-            if entry.kind is EntryKind.NOOP:
+            if entry.kind is EntryKind.COMMAND:
+                applied = catalog.apply(entry.index, read_proposal(entry.index, entry.data))
+                updates.extend(applied.updates)
+                token = tokens.get(entry.index)
+                if token is not None:
+                    answers.append((token, applied))
+            else:
                 catalog.skip(entry.index)
-                continue
-            applied = catalog.apply(entry.index, self._proposals.decode(entry.data))
-            updates.extend(applied.updates)
-            token = tokens.get(entry.index)
-            if token is not None:
-                answers.append((token, applied))
+            if not entry.index % CHECKPOINT_ENTRIES:
+                self._checkpoint(entry.index, catalog.proof)
         for answer in answers:  # one after the other: the socket's thread sends them as one
             finished(*answer)
         self._last_term = entries[-1].term
@@ -123,9 +130,13 @@ class Replica:
 
     # --- snapshots of the log -----------------------------------------------------------------
 
-    def begin_dump(self) -> None:
-        """Start to write the catalog down as it is now; `dump_slice` goes on."""
-        self._snapshots.tell(SnapshotBegin(self.catalog.applied_index, self._last_term))
+    def begin_dump(self, membership: Membership) -> None:
+        """Start to write the catalog down as it is now; `dump_slice` goes on.
+
+        `membership` is the one at the last applied entry.
+        """
+        index = self.catalog.applied_index
+        self._snapshots.tell(SnapshotBegin(index, self._last_term, membership))
         self._dump = Dump(self.catalog)
 
     def dump_slice(self) -> bool:

@@ -7,6 +7,7 @@ leads; queries are answered here once this node has applied enough.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -14,24 +15,28 @@ import msgspec
 
 from felix.actors.consensus import Consensus, Leadership
 from felix.actors.disk_space import DiskSpace
+from felix.actors.leaderless import Leaderless
+from felix.actors.operations import Operations
 from felix.actors.read_gate import ReadGate
 from felix.actors.renderings import Rendered, Renderings, chunk_of
 from felix.actors.replica import Replica
 from felix.actors.watchers import Watchers
 from felix.core.catalog import validation
 from felix.core.catalog.catalog import Applied
-from felix.proto import codec
-from felix.proto.cluster import Operation
-from felix.proto.commands import PROPOSAL_FORMAT, Command, Proposal, Stamp
+from felix.proto import codec, levels
+from felix.proto.cluster import AddMember, Operation, UpdateMember
+from felix.proto.commands import Command, Proposal, SetFeatureLevel, Stamp
 from felix.proto.errors import (
     DeadlineExceeded,
     ErrorReply,
     FelixError,
     NoLeader,
     NotApplied,
+    NotLeader,
     OutcomeUnknown,
     Overloaded,
-    UnknownMessage,
+    ShuttingDown,
+    TransferRefused,
 )
 from felix.proto.ids import Epoch, Index, NodeId, Term, Version
 from felix.proto.queries import AnyQuery, ClusterStatus, GetCluster, GetSnapshot, WatchUpdates
@@ -42,6 +47,8 @@ from felix.transport.rpc_server import Incoming, RpcServer
 
 CLUSTER_FORWARD_TIMEOUT_S = 1.0
 RETRY_AFTER_MS = 100
+FORMER_LEADER_PATIENCE_S = 0.3
+"""One that handed leadership over says within this time what became of a request."""
 
 
 class CatalogStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +103,9 @@ class Service:
         self._tokens = 0
         self._commands: dict[int, _Pending] = {}
         self._reads = ReadGate()
+        self._operations = Operations(consensus)
+        self._leaderless = Leaderless()
+        self._is_turning_away = False
         self._watchers = Watchers()
         self._renderings = Renderings()
         self._requests = self._gaps_repaired = self._snapshots_rendered = 0
@@ -113,17 +123,35 @@ class Service:
         if incoming is None:
             return
         self._requests += 1
+        if self._is_turning_away:
+            self._refuse(incoming, ShuttingDown("this node is stopping", retry_after_ms=1))
+        elif self._in_flight() >= self._in_flight_max:
+            error = Overloaded("too many requests are in flight", retry_after_ms=RETRY_AFTER_MS)
+            self._refuse(incoming, error)
+        else:
+            self._take(incoming)
+
+    def _take(self, incoming: Incoming) -> None:
+        message = incoming.request.message
         try:
-            if self._in_flight() >= self._in_flight_max:
-                raise Overloaded("too many requests are in flight", retry_after_ms=RETRY_AFTER_MS)
-            if isinstance(incoming.request.message, Command):
+            if isinstance(message, Command):
                 self._take_command(incoming)
-            elif isinstance(incoming.request.message, Operation):
-                raise UnknownMessage("the cluster cannot be changed yet")
+            elif isinstance(message, Operation):
+                self._take_operation(incoming)
             else:
                 self._take_query(incoming)
         except FelixError as error:
             self._refuse(incoming, error)
+
+    def _take_operation(self, incoming: Incoming) -> None:
+        operation = incoming.request.message
+        if not self._leadership.is_leader:
+            self._pass_on(incoming, incoming.request.timeout_ms / 1000)
+            return
+        if isinstance(operation, AddMember | UpdateMember):
+            levels.check_joining(operation, self._replica.catalog.feature_level)
+        if not self._operations.begin(incoming):
+            self._describe_locally(incoming)
 
     def _take_command(self, incoming: Incoming) -> None:
         request = incoming.request
@@ -131,6 +159,10 @@ class Service:
         assert isinstance(command, Command)
         validation.check(command)
         validation.check_idempotency_key(request.idempotency_key)
+        # An older node must not get what it would only half understand; raising is the leader's.
+        if self._leadership.is_leader or not isinstance(command, SetFeatureLevel):
+            active = self._replica.catalog.feature_level
+            levels.check(command, active, self._consensus.core.membership)
         if not self._leadership.is_leader:
             self._pass_on(incoming, request.timeout_ms / 1000)
             return
@@ -142,7 +174,7 @@ class Service:
             request.source,
             request.idempotency_key,
         )
-        data = codec.encode(Proposal(PROPOSAL_FORMAT, stamp, command))
+        data = codec.encode(Proposal(levels.level_of(command), stamp, command))
         self._tokens += 1
         deadline = time.monotonic() + request.timeout_ms / 1000
         self._commands[self._tokens] = _Pending(incoming, deadline)
@@ -155,7 +187,7 @@ class Service:
         elif request.consistency == "stale":
             self._answer(incoming)
         elif self._leadership.leader_id is None:
-            raise NoLeader("there is no leader", retry_after_ms=RETRY_AFTER_MS)
+            self._hold(incoming, request.timeout_ms / 1000)
         else:
             self._reads.add(incoming)
             self._ask_read_index()
@@ -192,6 +224,9 @@ class Service:
             digest=catalog.digest,
             members=self._consensus.members(),
             alarms=self._disk_space.alarms(),
+            change_under_way=core.change_is_under_way,
+            feature_level=catalog.feature_level,
+            removed=[one.id for one in core.membership.removed],
         )
         self._rpc.answer(incoming.route, incoming.request.id, status, catalog.version)
 
@@ -200,8 +235,14 @@ class Service:
     def _pass_on(self, incoming: Incoming, timeout_s: float) -> None:
         leader = self._leadership.leader_id
         if leader is None or leader == self._node_id:
+            self._hold(incoming, timeout_s)
+        else:
+            self._forwarder.forward(incoming, leader, timeout_s)
+
+    def _hold(self, incoming: Incoming, timeout_s: float) -> None:
+        """Wait a moment for a leader. Raises: NoLeader."""
+        if not self._leaderless.hold(incoming, timeout_s):
             raise NoLeader("there is no leader", retry_after_ms=RETRY_AFTER_MS)
-        self._forwarder.forward(incoming, leader, timeout_s)
 
     def hear_forwarded(self, frames: list[bytes]) -> None:
         """Take in what arrived from a node that was asked on somebody's behalf."""
@@ -226,6 +267,7 @@ class Service:
                 self._answer(incoming)
         for incoming in self._reads.due(self._replica.catalog.applied_index):
             self._answer(incoming)
+        self._finish_operations()
 
     def finish_command(self, token: int, applied: Applied) -> None:
         """Answer a command of ours that was applied."""
@@ -252,8 +294,9 @@ class Service:
     def read_released(self, context: int, index: Index | None) -> None:
         """Answer the reads that are due, and ask for the next index if more have come."""
         error = NoLeader("no leader could be confirmed", retry_after_ms=RETRY_AFTER_MS)
-        for incoming in self._reads.released(context, index):
-            self._refuse(incoming, error)
+        for incoming, timeout_s in self._reads.released(context, index):
+            if not self._leaderless.hold(incoming, timeout_s):
+                self._refuse(incoming, error)
         for incoming in self._reads.due(self._replica.catalog.applied_index):
             self._answer(incoming)
         self._ask_read_index()
@@ -264,12 +307,36 @@ class Service:
             self._consensus.read_index(context)
 
     def leadership_changed(self, leadership: Leadership) -> None:
-        """Give up on what a former leader was asked."""
+        """Wait only a moment for what a former leader was asked, and go on with what waited."""
         self._leadership = leadership
-        self._end_forwarded(
-            lambda one: one.to != leadership.leader_id,
-            OutcomeUnknown("the leader was lost while it had the request"),
-        )
+        self._forwarder.doubt(leadership.leader_id, FORMER_LEADER_PATIENCE_S)
+        self._finish_operations()
+        if leadership.leader_id is not None:
+            for incoming in self._leaderless.take_all():
+                self._take(incoming)
+
+    def membership_changed(self) -> None:
+        """Be connected to the RPC sockets of the members that there are now."""
+        self._forwarder.reach(self._consensus.rpc_addresses())
+
+    def hand_over(self) -> bool:
+        """Begin to let another node lead; False if this one does not, or there is nobody."""
+        with contextlib.suppress(NotLeader, TransferRefused):
+            self._consensus.core.transfer(None)
+            return True
+        return False
+
+    def turn_away(self) -> int:
+        """Take no more requests; count those that are still under way."""
+        self._is_turning_away = True
+        return self._in_flight()
+
+    def _finish_operations(self) -> None:
+        for one in self._operations.take_finished(time.monotonic()):
+            if one.error is None:
+                self._describe_locally(one.incoming)
+            else:
+                self._refuse(one.incoming, one.error)
 
     def catalog_replaced(self) -> None:
         """Answer everyone who waited from the catalog that a snapshot brought."""
@@ -363,7 +430,13 @@ class Service:
             self._refuse(self._commands.pop(token).incoming, error)
         for incoming in self._reads.overdue(now):
             self._refuse(incoming, NoLeader("no quorum within the deadline", retry_after_ms=1000))
+        lost = OutcomeUnknown("the leader was lost while it had the request")
+        self._end_forwarded(lambda one: one.is_doubtful and one.deadline <= now, lost)
         self._end_forwarded(lambda one: one.deadline <= now, error)
+        self._finish_operations()
+        no_leader = NoLeader("there is no leader", retry_after_ms=RETRY_AFTER_MS)
+        for incoming in self._leaderless.take_overdue():
+            self._refuse(incoming, no_leader)
         for incoming in self._watchers.take_overdue():
             query = incoming.request.message
             assert isinstance(query, WatchUpdates)
@@ -373,7 +446,13 @@ class Service:
                 self._refuse(incoming, changed)
 
     def _in_flight(self) -> int:
-        return len(self._commands) + len(self._reads) + len(self._forwarder)
+        return (
+            len(self._commands)
+            + len(self._reads)
+            + len(self._forwarder)
+            + len(self._leaderless)
+            + len(self._operations)
+        )
 
     def statistics(self) -> CatalogStatistics:
         """Read the numbers."""

@@ -39,14 +39,13 @@ class SnapshotWriterActor(SocketActor):
         self,
         failed: Callable[[SocketActor, BaseException], None],
         store: SnapshotStore,
-        membership: Membership,
         limits: CatalogLimits,
     ) -> None:
         super().__init__(failed)
         self._store = store
-        self._membership = membership
         self._limits = limits
         self._writer: SnapshotWriter | None = None
+        self._membership = Membership(())
         self._begun = 0.0
         self._taken = 0
         self._last: SnapshotMeta | None = None
@@ -62,6 +61,7 @@ class SnapshotWriterActor(SocketActor):
         if self._writer is not None:
             self._writer.abandon()  # the catalog was replaced while it was being written
         self._begun = time.monotonic()
+        self._membership = message.membership
         self._writer = self._store.begin(message.index, message.term)
 
     @handles(SnapshotChunkWritten)

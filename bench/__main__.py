@@ -12,7 +12,7 @@ from typing import Literal
 import click
 from rich.console import Console
 
-from bench import commit, failover, fanout, snapshot
+from bench import commit, failover, fanout, handover, snapshot
 from bench.errors import BenchError
 from bench.machine import describe
 from bench.measure import Round, medians, ratios
@@ -24,6 +24,7 @@ BENCHES: dict[str, Callable[[Plan], list[Round]]] = {
     "commit": commit.run,
     "fanout": fanout.run,
     "failover": failover.run,
+    "handover": handover.run,
     "snapshot": snapshot.run,
 }
 RESULTS = Path("bench-results")
@@ -39,7 +40,9 @@ _WIDTH_MIN = 110
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures.")
 @click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="PNG to draw.")
 @click.option("--rounds", default=3, show_default=True, help="Turns of each system.")
-@click.option("--trials", default=10, show_default=True, help="Kills, or fetches of a snapshot.")
+@click.option(
+    "--trials", default=10, show_default=True, help="Kills, restarts, fetches of a snapshot."
+)
 @click.option("--count", default=2000, show_default=True, help="Commits in sequence.")
 @click.option("--seconds", default=10.0, show_default=True, help="Of the load with 64 in flight.")
 @click.option("--subscribers", default=100, show_default=True, help="Of the fan-out.")
@@ -107,7 +110,7 @@ def main(
 def _run_one(console: Console, name: str, plan: Plan) -> list[Round]:
     rounds = BENCHES[name](plan)
     middles = medians(rounds)
-    medians_of = "" if name == "failover" else f", medians of {plan.rounds} rounds"
+    medians_of = "" if name in {"failover", "handover"} else f", medians of {plan.rounds} rounds"
     print_figures(console, name + medians_of, middles)
     for peer in plan.systems:
         if peer != "felix":

@@ -162,8 +162,18 @@ class FelixCluster:
             mine.wait()
         return before
 
+    def terminate(self, node: int) -> float:
+        """Tell a node to stop; give the monotonic time just before."""
+        before = time.monotonic()
+        os.kill(self._pids[node], signal.SIGTERM)
+        return before
+
     def restart(self, node: int) -> None:
-        """Start a killed node again on what is on its disk."""
+        """Start a node that was killed or told to stop again, on what is on its disk."""
+        _wait_gone(self._pids[node])
+        mine = self._restarted.pop(node, None)
+        if mine is not None:
+            mine.wait()
         with (self._folder / f"restarts-{node}.log").open("ab") as log:
             process = subprocess.Popen(
                 [*_FELIX, "serve", "--config", self.target.nodes[node].config],
@@ -179,6 +189,20 @@ class FelixCluster:
             process.terminate()
         for process in self._restarted.values():
             _ended_by_itself(process)
+
+
+def _wait_gone(pid: int) -> None:
+    """Wait for the end of a process, which may be nobody's child here."""
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if state == "Z":
+            return
+        time.sleep(_POLL_S)
+    raise BenchError(f"process {pid} does not end")
 
 
 _FELIX = [sys.executable, "-m", "felix"]

@@ -133,8 +133,11 @@ class Cluster(Protocol):
     def kill(self, node: int) -> float:
         """Kill -9 a node; give the monotonic time just before."""
 
+    def terminate(self, node: int) -> float:
+        """Tell a node to stop; give the monotonic time just before."""
+
     def restart(self, node: int) -> None:
-        """Start a killed node again on what is on its disk."""
+        """Start a node that was killed or told to stop again, on what is on its disk."""
 
 
 class Launch(Protocol):

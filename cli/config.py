@@ -17,8 +17,6 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 import yaml
 
-from felix.proto.ids import NodeId
-
 _NAMESPACE: Final = uuid.UUID("7e0f37bb-6c8e-4f4c-9d4f-0b6a6f1c1f5e")
 LISTENERS: Final = ("http", "metrics", "peers", "rpc", "watch")
 
@@ -50,7 +48,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     name: str = "felix"
     """With the members' names the cluster's identity: clusters that could meet need two."""
     bootstrap: Literal["new", "existing"] = "existing"
-    """`new`: an empty data directory may form a new cluster. `existing`: it is refused."""
+    """`new`: with an empty data directory the members found a new cluster, once all of them are
+    there. `existing`: the node waits until a cluster takes it in."""
     members: tuple[MemberConfig, ...] = ()
 
 
@@ -83,6 +82,8 @@ class RaftTimings(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot is taken after so many entries."""
     trail_entries: Positive = 10_000
     """So many entries before a snapshot stay, for followers that were away briefly."""
+    promote_after_ms: Positive = 10_000
+    """A node that joins becomes a voter once it has kept up for so long."""
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,17 +126,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     log: LogConfig = LogConfig()
 
     @property
-    def cluster_id(self) -> str:
-        """The cluster's identity: the same on every member, without asking anyone.
+    def new_cluster_id(self) -> str:
+        """The identity of the cluster that these members found: the same on each of them.
 
         Made of names alone: an address may change.
         """
         names = sorted(one.name for one in self.cluster.members)
         return uuid.uuid5(_NAMESPACE, "\n".join([self.cluster.name, *names])).hex
 
-    def node_id(self, name: str) -> NodeId:
-        """A founding member's identity."""
-        return NodeId(uuid.uuid5(uuid.UUID(self.cluster_id), name).hex)
+    @property
+    def self_as_member(self) -> MemberConfig:
+        """This node among the members."""
+        return next(one for one in self.cluster.members if one.name == self.name)
 
 
 CONTRACT_NAMES: Final = {
@@ -306,8 +308,8 @@ def _member_problems(config: Config) -> list[str]:
     members = config.cluster.members
     names = [one.name for one in members]
     problems = []
-    if len(members) not in {1, 3, 5}:
-        problems.append(f"cluster.members: 1, 3 or 5 members make a cluster, not {len(members)}")
+    if config.cluster.bootstrap == "new" and len(members) not in {1, 3, 5}:
+        problems.append(f"cluster.members: 1, 3 or 5 members found a cluster, not {len(members)}")
     if len(set(names)) != len(names):
         problems.append("cluster.members: two members have the same name")
     for listener in ("peers", "rpc"):

@@ -26,6 +26,7 @@ from felix.cli.config import (
     render,
 )
 from felix.proto.updates import MetadataUpdate
+from felix.storage.data_dir import read_identity
 from felix.transport.client import BrokerClient
 from felix.transport.sync_records import UpdateInfo
 
@@ -203,7 +204,7 @@ def _say(out: TextIO, name: str, update: MetadataUpdate, info: UpdateInfo) -> No
 def _write_ready_file(path: Path, running: list[_Running]) -> None:
     nodes = [
         DevNode(
-            id=one.config.node_id(one.config.name),
+            id=_node_id(one.config),
             name=one.config.name,
             pid=one.process.pid,
             config=str(one.path),
@@ -214,6 +215,12 @@ def _write_ready_file(path: Path, running: list[_Running]) -> None:
     temporary = path.with_name(path.name + ".new")
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(ReadyFile(nodes)), indent=2))
     temporary.replace(path)
+
+
+def _node_id(config: Config) -> str:
+    identity = read_identity(Path(config.data_dir))
+    assert identity is not None, "a node that is ready has written down who it is"
+    return identity.node_id
 
 
 def _announce(running: list[_Running], brokers: int) -> None:

@@ -7,68 +7,108 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from felix.actors.consensus import MustStop
 from felix.actors.metrics import NodeCollector
 from felix.actors.node import Node
 from felix.cli.config import Config
-from felix.cli.settings import identity_of, node_settings
-from felix.http.gunicorn_command import gunicorn_command, gunicorn_environment
+from felix.cli.http_child import http_processes
+from felix.cli.opening import open_data_dir, start_anew
+from felix.cli.settings import node_settings
+from felix.core.catalog.dump import BadDump
 from felix.http.probes import ProbeServer, create_probe_app
-from felix.http.settings import HttpSettings
-from felix.storage.data_dir import DataDir
+from felix.proto.levels import EXIT_TOO_OLD
+from felix.storage.errors import Damaged
+from felix.storage.ports import Identity
 
 PORT_PATIENCE_S = 3.0
 """A port may still be held by the HTTP processes of a node that was killed a moment ago."""
 SOCKET_PATH_BYTES_MAX = 100
 """Linux takes 107."""
-CHILD_CHECK_S = 0.25
-CHILD_RESTART_S = 1.0
+EXIT_START = 3
+"""A port is taken, or the data directory is locked, foreign or damaged."""
+EXIT_REMOVED = 74
+"""The cluster has let this node go; starting it again leads nowhere."""
+EXITS: Final = {"removed": EXIT_REMOVED, "too_old": EXIT_TOO_OLD}
 
 log = structlog.get_logger("felix.serve")
 
 
-def serve(config: Config) -> None:
-    """Run a node until SIGTERM or SIGINT.
+class Stop:
+    """Why this process is to end, and the pipe that says when."""
 
-    Raises: OSError (a port is taken), `storage.errors.StorageError` (the data directory).
+    def __init__(self, reading: int, writing: int) -> None:
+        self.reading = reading
+        self._writing = writing
+        self.why: MustStop | None = None
+        """What an actor said; None for a signal."""
+
+    def must_stop(self, why: MustStop) -> None:
+        """Hear, in any thread, that this node cannot go on."""
+        self.why = why
+        os.write(self._writing, b"!")
+
+
+def serve(config: Config) -> int:
+    """Run a node until SIGTERM or SIGINT, or until it was removed; return the exit code.
+
+    A node whose data cannot be trusted puts it aside and asks to be taken in anew.
+    Raises: OSError (a port is taken), `storage.errors.StorageError`, `core.catalog.dump.BadDump`.
     """
+    while True:
+        with _stop_signals() as stop:
+            try:
+                why = _serve(config, stop)
+            except (Damaged, BadDump) as error:
+                start_anew(config, str(error), error)
+                continue
+        if why is None:
+            return 0
+        log.error("this node stops", name=config.name, because=why.message)
+        if why.cause == "diverged":
+            start_anew(config, why.message)
+            continue
+        return EXITS.get(why.cause, EXIT_START)
+
+
+def _serve(config: Config, stop: Stop) -> MustStop | None:
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(_stop_signals())
-        data = DataDir.open(
-            Path(config.data_dir),
-            identity_of(config),
-            may_create=config.cluster.bootstrap == "new",
-        )
+        data = open_data_dir(config, stop.reading)
+        if data is None:
+            return None  # stopped before any member of the cluster answered
         try:
             _wait_for_free_ports(config)
         except OSError:
             data.close()
             raise
         rpc_local = stack.enter_context(_local_rpc(data.path))
-        node = Node(node_settings(config, rpc_local), data)
+        settings = node_settings(config, data.identity, rpc_local)
+        node = Node(settings, data, must_stop=stop.must_stop)
         stack.callback(node.stop)
         node.start()
         stack.enter_context(_probes(config, node))
-        if config.http.enabled:
-            stack.enter_context(_http(config, rpc_local))
-        _announce(config)
-        os.read(stop, 1)
-        node.drain()
-        log.info("stopping", name=config.name)
+        with contextlib.ExitStack() as face:
+            if config.http.enabled:
+                face.enter_context(http_processes(config, rpc_local))
+            _announce(config, data.identity)
+            os.read(stop.reading, 1)
+            log.info("stopping", name=config.name)
+            node.drain()
+        node.turn_away()
+        return stop.why
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[int]:
-    """Give a descriptor that can be read once SIGTERM or SIGINT has come.
+def _stop_signals() -> Iterator[Stop]:
+    """Give a descriptor that can be read once SIGTERM or SIGINT has come, or an actor says so.
 
     The kernel hands a signal to any thread. Were the main one waiting for a lock, Python would
     note the signal and let it wait on; the write to this pipe wakes it whoever got the signal.
@@ -79,14 +119,14 @@ def _stop_signals() -> Iterator[int]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     try:
-        yield reading
+        yield Stop(reading, writing)
     finally:
         signal.set_wakeup_fd(before)
         os.close(reading)
         os.close(writing)
 
 
-def _announce(config: Config) -> None:
+def _announce(config: Config, identity: Identity) -> None:
     listen = config.listen
     log.warning(
         "nothing is authenticated yet: every listener is bound to loopback only", name=config.name
@@ -94,8 +134,8 @@ def _announce(config: Config) -> None:
     log.info(
         "serving",
         name=config.name,
-        cluster=config.cluster_id,
-        node=config.node_id(config.name),
+        cluster=identity.cluster_id,
+        node=identity.node_id,
         http=listen.http if config.http.enabled else None,
         rpc=listen.rpc,
         watch=listen.watch,
@@ -137,77 +177,6 @@ def _probes(config: Config, node: Node) -> Iterator[None]:
         yield
     finally:
         server.stop()
-
-
-@contextlib.contextmanager
-def _http(config: Config, rpc_local: str) -> Iterator[None]:
-    """Run gunicorn, start it anew when it dies, and end it within the drain timeout."""
-    grace_s = config.shutdown_drain_timeout_ms / 1000
-    settings = HttpSettings(
-        region_id=config.region_id,
-        timeout_s=config.limits.timeout_s,
-        changes_limit=config.changes_limit,
-        rpc_endpoint=rpc_local,
-        bind=config.listen.http,
-        workers=config.http.workers,
-        threads=config.http.threads,
-        graceful_timeout_s=max(1, int(grace_s) - 1),  # it ends by itself before it is made to
-        log_level=config.log.level,
-    )
-    lifeline, ours = os.pipe()  # the child reads; our end closes with us, however we end
-    child = HttpChild(settings, lifeline)
-    child.start()
-    try:
-        yield
-    finally:
-        child.stop(grace_s)
-        os.close(ours)
-        os.close(lifeline)
-
-
-class HttpChild:
-    """The gunicorn process of a node."""
-
-    def __init__(self, settings: HttpSettings, lifeline: int) -> None:
-        """`lifeline` is the reading end of a pipe whose other end this process holds."""
-        self._settings = settings
-        self._lifeline = lifeline
-        self._stopping = threading.Event()
-        self._process = self._spawn()
-        self._watcher = threading.Thread(target=self._watch, name="http-watch", daemon=True)
-
-    def start(self) -> None:
-        """Begin to watch the child."""
-        self._watcher.start()
-
-    def stop(self, grace_s: float) -> None:
-        """End the child: politely, then by force."""
-        self._stopping.set()
-        self._watcher.join()
-        self._process.terminate()
-        try:
-            self._process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - our own command, no shell
-            gunicorn_command(self._settings),
-            env=gunicorn_environment(self._settings, self._lifeline),
-            pass_fds=[self._lifeline],
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches this process only, which stops the child
-        )
-
-    def _watch(self) -> None:
-        while not self._stopping.wait(CHILD_CHECK_S):
-            code = self._process.poll()
-            if code is not None:
-                log.error("the HTTP processes ended, starting them anew", exit_code=code)
-                if self._stopping.wait(CHILD_RESTART_S):
-                    return
-                self._process = self._spawn()
 
 
 def _wait_for_free_ports(config: Config) -> None:

@@ -12,13 +12,12 @@ from felix import __version__
 from felix.cli import config as configuration
 from felix.cli import logs
 from felix.cli.dev import DevError, dev
-from felix.cli.serve import serve
+from felix.cli.serve import EXIT_START, serve
 from felix.core.catalog.dump import BadDump
+from felix.proto.levels import EXIT_TOO_OLD, TooOld
 from felix.storage.errors import StorageError
 
 EXIT_CONFIG = 2
-EXIT_START = 3
-"""A port is taken, or the data directory is locked, foreign, damaged or empty."""
 
 CONFIG_OPTION = click.option(
     "--config",
@@ -41,7 +40,9 @@ def serve_command(path: Path | None) -> None:
     config = _load(path)
     logs.set_up(config.log)
     try:
-        serve(config)
+        sys.exit(serve(config))
+    except TooOld as error:
+        _end(EXIT_TOO_OLD, str(error))
     except (OSError, StorageError, BadDump) as error:
         _end(EXIT_START, str(error))
 

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-from felix.actors.consensus import TICK_S, Member
+from felix.actors.consensus import TICK_S
 from felix.actors.node import NodeSettings
-from felix.cli.config import LISTENERS, Config
+from felix.cli.config import LISTENERS, Config, MemberConfig
 from felix.core.catalog.catalog import CatalogLimits
+from felix.core.enrolment import Newcomer
 from felix.core.raft.config import RaftConfig
-from felix.storage.ports import Identity
+from felix.proto.ids import NodeId
+from felix.proto.levels import FEATURE_LEVEL
+from felix.proto.raft import Addresses
+from felix.storage.ports import Identity, Owner
 
 
-def identity_of(config: Config) -> Identity:
-    """Say whose data directory it must be."""
-    return Identity(config.cluster_id, config.node_id(config.name), config.name)
+def owner_of(config: Config) -> Owner:
+    """Say whose the data directory must be."""
+    return Owner(config.cluster.name, config.name)
 
 
-def node_settings(config: Config, rpc_local: str) -> NodeSettings:
-    """Cut out what the actors need."""
-    members = {
-        config.node_id(member.name): Member(
-            member.name, {listener: getattr(member, listener) for listener in LISTENERS}
-        )
+def seeds_of(config: Config) -> dict[str, Addresses]:
+    """Say where the other members are, by name."""
+    return {
+        member.name: addresses_of(member)
         for member in config.cluster.members
+        if member.name != config.name
     }
+
+
+def addresses_of(member: MemberConfig) -> Addresses:
+    """Say where a member is."""
+    return Addresses(**{name: getattr(member, name) for name in LISTENERS})
+
+
+def node_settings(config: Config, identity: Identity, rpc_local: str) -> NodeSettings:
+    """Cut out what the actors need."""
     return NodeSettings(
-        cluster_id=config.cluster_id,
-        node_id=config.node_id(config.name),
-        members=members,
+        newcomer=Newcomer(
+            id=NodeId(identity.node_id),
+            name=identity.name,
+            addresses=addresses_of(config.self_as_member),
+            level=FEATURE_LEVEL,
+            cluster_id=identity.cluster_id,
+            is_founder=identity.founder,
+            founders=tuple(sorted(member.name for member in config.cluster.members)),
+        ),
+        seeds=seeds_of(config),
         listen_peers=config.listen.peers,
         listen_rpc=config.listen.rpc,
         listen_watch=config.listen.watch,
@@ -35,6 +54,7 @@ def node_settings(config: Config, rpc_local: str) -> NodeSettings:
             heartbeat_ticks=_ticks(config.raft.heartbeat_ms),
             election_ticks_min=_ticks(config.raft.election_min_ms),
             election_ticks_max=_ticks(config.raft.election_max_ms),
+            promote_after_ticks=_ticks(config.raft.promote_after_ms),
         ),
         catalog=CatalogLimits(
             history_updates_max=config.limits.history_updates_max,

@@ -122,6 +122,12 @@ class NewCache(msgspec.Struct, frozen=True):
     display_name: str
 
 
+class NewFeatureLevel(msgspec.Struct, frozen=True):
+    """POST /v1/cluster/feature-level."""
+
+    level: U32
+
+
 class CachePatch(msgspec.Struct, frozen=True):
     """PATCH one cache."""
 

@@ -14,7 +14,7 @@ from felix.http.desk import Desk
 from felix.http.metadata import MetadataSnapshot, MetadataWatch
 from felix.http.namespaces import Namespaces, OneNamespace
 from felix.http.streams import OneStream, Streams
-from felix.http.system import Cluster, Info, OneRegion, Regions, SystemHealth
+from felix.http.system import Cluster, ClusterFeatureLevel, Info, OneRegion, Regions, SystemHealth
 from felix.http.tenants import OneTenant, Tenants
 from felix.proto.queries import Feed
 
@@ -279,5 +279,16 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     _get(
         "/v1/cluster", Cluster, "get_cluster", "The cluster as this node sees it", views.ClusterView
+    ),
+    Route(
+        method="POST",
+        path="/v1/cluster/feature-level",
+        resource=ClusterFeatureLevel,
+        operation="set_feature_level",
+        summary="Let the cluster use what a newer build can do; there is no way back",
+        request=bodies.NewFeatureLevel,
+        response=views.FeatureLevelView,
+        refusals=(409, 415, 422, 507),
+        parameters=(KEY,),
     ),
 )

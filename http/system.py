@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import falcon
 
+from felix.http.bodies import NewFeatureLevel
 from felix.http.desk import Desk, answer
 from felix.http.settings import HttpSettings
 from felix.http.views import (
+    FeatureLevelView,
     Features,
     Health,
     RegionPage,
@@ -14,6 +16,7 @@ from felix.http.views import (
     SystemInfo,
     cluster_view,
 )
+from felix.proto.commands import FeatureLevel, SetFeatureLevel
 from felix.proto.errors import NotFound
 from felix.proto.queries import ClusterStatus, GetCluster, Listing, ListTenants
 
@@ -89,6 +92,19 @@ class Cluster:
         answer(resp, cluster_view(status))
 
     on_head = on_get
+
+
+class ClusterFeatureLevel:
+    """/v1/cluster/feature-level"""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Raise it."""
+        body = self._desk.read(req, NewFeatureLevel)
+        found = self._desk.ask(req, resp, SetFeatureLevel(level=body.level), FeatureLevel)
+        answer(resp, FeatureLevelView(found.level))
 
 
 def region_of(settings: HttpSettings) -> RegionView:

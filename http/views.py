@@ -186,6 +186,8 @@ class MemberView(msgspec.Struct, frozen=True, kw_only=True):
     match_index: int | None
     lag: int | None
     active: bool | None
+    level: int
+    """The feature level of the build it runs."""
 
 
 class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,7 +202,15 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     epoch: int
     digest: str
+    feature_level: int
+    """In force."""
     members: list[MemberView]
+
+
+class FeatureLevelView(msgspec.Struct, frozen=True):
+    """POST /v1/cluster/feature-level."""
+
+    feature_level: int
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):

@@ -146,6 +146,15 @@ class DeleteCache(Conditional, frozen=True, omit_defaults=True, kw_only=True, gc
     cache: str
 
 
+class SetFeatureLevel(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Let the cluster use what builds of this level can do; there is no way back.
+
+    Errors: feature_level_too_low.
+    """
+
+    level: int
+
+
 AnyCommand: TypeAlias = (
     CreateTenant
     | UpdateTenant
@@ -159,10 +168,8 @@ AnyCommand: TypeAlias = (
     | CreateCache
     | UpdateCache
     | DeleteCache
+    | SetFeatureLevel
 )
-
-
-PROPOSAL_FORMAT = 1
 
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -183,8 +190,9 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Proposal(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The content of one log entry."""
 
-    format: int
-    """`PROPOSAL_FORMAT` of the node that wrote it."""
+    level: int
+    """The feature level that a build must have to apply it: `levels.level_of(command)`. It comes
+    first, so that it can be read where the rest cannot."""
     stamp: Stamp
     command: AnyCommand
 
@@ -196,3 +204,10 @@ class Deleted(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True)
     """The version of the object's own deletion: the last of the cascade."""
     count: int = 1
     """How many objects went, with everything inside."""
+
+
+class FeatureLevel(msgspec.Struct, frozen=True, tag_field="type"):
+    """The answer to `SetFeatureLevel`."""
+
+    level: int
+    """In force now."""

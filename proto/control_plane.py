@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from felix.proto import cluster, commands, queries, resources, updates
-from felix.proto.commands import Deleted
+from felix.proto.commands import Deleted, FeatureLevel
 from felix.proto.rpc import Answer, AnyRequest, Consistency
 
 TIMEOUT_S_DEFAULT = 5.0
@@ -62,6 +62,7 @@ _ANSWERS: dict[type[AnyRequest], type] = {
     commands.CreateCache: resources.Cache,
     commands.UpdateCache: resources.Cache,
     commands.DeleteCache: Deleted,
+    commands.SetFeatureLevel: FeatureLevel,
     queries.GetTenant: resources.Tenant,
     queries.ListTenants: queries.Listing,
     queries.GetNamespace: resources.Namespace,

@@ -193,7 +193,8 @@ class TransferRefused(NotApplied):
 
 
 class FeatureLevelTooLow(NotApplied):
-    """Not every voter can apply this yet; `details` has `needed` and `active`."""
+    """Not every member can apply this yet, or the level asked for is below the one in force;
+    `details` has `needed` and `active`."""
 
     code = "feature_level_too_low"
 

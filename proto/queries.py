@@ -180,8 +180,9 @@ class FeedChanges(msgspec.Struct, frozen=True, tag_field="type"):
     """The next `since`: one more than the last item's `seq` when the answer was cut."""
 
 
-MemberRole = Literal["leader", "follower", "candidate", "learner", "outsider", "unknown"]
-"""`outsider`: a node that no cluster has taken in (yet); it describes itself so."""
+MemberRole = Literal["leader", "follower", "candidate", "learner", "founder", "outsider", "unknown"]
+"""A node that no cluster has taken in yet calls itself `founder` if it may found one, else
+`outsider`."""
 
 
 class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -225,6 +226,8 @@ class ClusterStatus(msgspec.Struct, frozen=True, tag_field="type", kw_only=True)
     """A membership change is not committed yet, or only its first half is."""
     feature_level: int = 1
     """In force in the whole cluster."""
+    removed: list[str] = []
+    """Identities of the last members that left."""
     alarms: list[str] = []
     """What an operator should look at, in words."""
 

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from felix.proto.cluster import AnyOperation
-from felix.proto.commands import AnyCommand, Deleted
+from felix.proto.commands import AnyCommand, Deleted, FeatureLevel
 from felix.proto.errors import ErrorReply
 from felix.proto.queries import AnyAnswer, AnyQuery
 from felix.proto.resources import Resource
@@ -21,7 +21,7 @@ NO_RESULT: Final = msgspec.Raw(b"\xc0")
 Consistency = Literal["linearizable", "stale"]
 
 AnyRequest: TypeAlias = AnyCommand | AnyQuery | AnyOperation
-Answer: TypeAlias = Resource | Deleted | AnyAnswer
+Answer: TypeAlias = Resource | Deleted | FeatureLevel | AnyAnswer
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -55,7 +55,7 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
     """How old the answer may be; 0 for commands and linearizable reads."""
     error: ErrorReply | None
     result: msgspec.Raw
-    """Encoded `Resource`, `Deleted` or answer; `NO_RESULT` when there is an error."""
+    """The encoded `Answer`; `NO_RESULT` when there is an error."""
 
 
 class RequestEnvelope(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -11,12 +12,17 @@ import msgspec
 
 from felix.storage.errors import Damaged, ForeignDirectory, Locked, StorageError
 from felix.storage.journal import SqliteJournal
-from felix.storage.ports import Identity
+from felix.storage.ports import Identity, Owner
 from felix.storage.snapshots import SnapshotFiles
 
 IDENTITY: Final = "identity.json"
 JOURNAL: Final = "journal.db"
 LOCK: Final = "lock"
+SNAPSHOTS: Final = "snapshots"
+SET_ASIDE_MAX: Final = 5
+"""A node that must put its data aside so often has something that a new start does not mend."""
+SET_ASIDE: Final = "set-aside-"
+"""Folders with what was found damaged, numbered; nothing in them is ever used again by itself."""
 
 
 class DataDir:
@@ -29,26 +35,28 @@ class DataDir:
         """Whether this very opening created it."""
         self._lock = lock
         self.journal = SqliteJournal(path / JOURNAL, identity.node_id)
-        self.snapshots = SnapshotFiles(path / "snapshots")
+        self.snapshots = SnapshotFiles(path / SNAPSHOTS)
 
     @classmethod
-    def open(cls, path: Path, expected: Identity, *, may_create: bool) -> DataDir:
-        """Open a directory that is `expected`'s, or create it if that is allowed.
+    def open(
+        cls, path: Path, owner: Owner, create: Callable[[], Identity] | None = None
+    ) -> DataDir:
+        """Open a directory that is `owner`'s; an empty one gets the identity that `create` draws.
 
-        Raises: Locked, ForeignDirectory, Damaged, StorageError (it is empty and may not be).
+        Raises: Locked, ForeignDirectory, Damaged, StorageError (it is empty and may not be), and
+        whatever `create` raises.
         """
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _lock(path)
         try:
-            stored = _read_identity(path)
-            if stored is None:
-                _refuse_strays(path, may_create=may_create)
-                _write_identity(path, expected)
-            elif stored != expected:
-                raise ForeignDirectory(_difference(path, stored, expected))
+            identity = read_identity(path)
+            fresh = identity is None
+            if identity is None:
+                identity = _created(path, create)
             else:
+                _refuse_stranger(path, identity, owner)
                 _refuse_lost_journal(path)
-            return cls(path, lock, expected, fresh=stored is None)
+            return cls(path, lock, identity, fresh=fresh)
         except BaseException:
             os.close(lock)
             raise
@@ -58,6 +66,66 @@ class DataDir:
         self.snapshots.close()
         self.journal.close()
         os.close(self._lock)
+
+
+def read_identity(path: Path) -> Identity | None:
+    """Read whose directory it is; None if it is nobody's. Raises: Damaged."""
+    try:
+        return msgspec.json.decode((path / IDENTITY).read_bytes(), type=Identity)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise Damaged(f"{path / IDENTITY} cannot be read: {error}") from error
+
+
+def write_identity(path: Path, identity: Identity) -> None:
+    """Say whose directory it is from now on; on return it survives a power cut."""
+    temporary = path / (IDENTITY + ".new")
+    with temporary.open("wb") as file:
+        file.write(msgspec.json.encode(identity))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path / IDENTITY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def set_aside(path: Path, owner: Owner, new_node_id: str) -> Path:
+    """Put everything away that a node must not trust any more; it is somebody new from now on.
+
+    Who it was may have voted and acknowledged what is not known any more, and so must never vote
+    again. The directory must be closed. The new identity comes last: after a crash in between, the
+    old one is found without its journal, which is damage again. Raises: Locked, ForeignDirectory,
+    StorageError (this happened too often).
+    """
+    lock = _lock(path)
+    try:
+        before = read_identity(path)
+        assert before is not None
+        _refuse_stranger(path, before, owner)
+        numbers = [int(one.name.removeprefix(SET_ASIDE)) for one in path.glob(SET_ASIDE + "*")]
+        if len(numbers) >= SET_ASIDE_MAX:
+            raise StorageError(
+                f"{path} holds {len(numbers)} folders of data set aside: find out why, delete them"
+            )
+        aside = path / f"{SET_ASIDE}{max(numbers, default=0) + 1}"
+        aside.mkdir(mode=0o700)
+        (aside / IDENTITY).write_bytes((path / IDENTITY).read_bytes())
+        for found in sorted(path.iterdir()):
+            if found.name.startswith((JOURNAL, SNAPSHOTS)):
+                found.rename(aside / found.name)
+        write_identity(
+            path,
+            msgspec.structs.replace(
+                before, node_id=new_node_id, founder=False, replaces=before.node_id
+            ),
+        )
+        # A journal must be there, or the next start takes it for lost.
+        SqliteJournal(path / JOURNAL, new_node_id).close()
+    finally:
+        os.close(lock)
+    return aside
 
 
 def _lock(path: Path) -> int:
@@ -74,23 +142,14 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _read_identity(path: Path) -> Identity | None:
-    try:
-        return msgspec.json.decode((path / IDENTITY).read_bytes(), type=Identity)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError as error:
-        raise Damaged(f"{path / IDENTITY} cannot be read: {error}") from error
-
-
-def _refuse_strays(path: Path, *, may_create: bool) -> None:
+def _created(path: Path, create: Callable[[], Identity] | None) -> Identity:
     if (path / JOURNAL).exists():
         raise Damaged(f"{path} has a journal but no {IDENTITY}: whose it is cannot be known")
-    if not may_create:
-        raise StorageError(
-            f"the data directory {path} is empty, and a node with an empty disk does not vote: "
-            "set cluster.bootstrap to 'new' only to form a new cluster"
-        )
+    if create is None:
+        raise StorageError(f"the data directory {path} is empty")
+    identity = create()
+    write_identity(path, identity)
+    return identity
 
 
 def _refuse_lost_journal(path: Path) -> None:
@@ -100,25 +159,14 @@ def _refuse_lost_journal(path: Path) -> None:
         raise Damaged(f"{journal} is missing or empty, and the node has run here before")
 
 
-def _write_identity(path: Path, identity: Identity) -> None:
-    temporary = path / (IDENTITY + ".new")
-    with temporary.open("wb") as file:
-        file.write(msgspec.json.encode(identity))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path / IDENTITY)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(descriptor)
-    os.close(descriptor)
-
-
-def _difference(path: Path, stored: Identity, expected: Identity) -> str:
-    if stored.cluster_id != expected.cluster_id:
-        return (
-            f"the data directory {path} belongs to cluster {stored.cluster_id}, "
-            f"and this node is configured for cluster {expected.cluster_id}"
+def _refuse_stranger(path: Path, stored: Identity, owner: Owner) -> None:
+    if stored.cluster_name != owner.cluster_name:
+        raise ForeignDirectory(
+            f"the data directory {path} belongs to cluster {stored.cluster_name!r}, "
+            f"and this node is configured for cluster {owner.cluster_name!r}"
         )
-    return (
-        f"the data directory {path} belongs to node {stored.name!r} ({stored.node_id}), "
-        f"and this is node {expected.name!r} ({expected.node_id})"
-    )
+    if stored.name != owner.name:
+        raise ForeignDirectory(
+            f"the data directory {path} belongs to node {stored.name!r} ({stored.node_id}), "
+            f"and this is node {owner.name!r}"
+        )

@@ -21,7 +21,8 @@ import structlog
 from felix.proto import codec
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index, Term
-from felix.proto.raft import Entry, EntryKind, HardState, SnapshotMeta
+from felix.proto.levels import entry_kind
+from felix.proto.raft import Entry, HardState, SnapshotMeta
 from felix.storage.errors import Damaged, DiskFailed, ForeignDirectory, StorageError
 from felix.storage.mark import NO_VOTE, HighWaterMark, Mark, digest_of
 from felix.storage.ports import Recovered
@@ -125,7 +126,7 @@ class SqliteJournal:
     # --- reading ------------------------------------------------------------------------------
 
     def recover(self) -> Recovered:
-        """Read everything, checking all of it. Raises: Damaged, DiskFailed."""
+        """Read everything, checking all of it. Raises: Damaged, DiskFailed, TooOld."""
         try:
             self._check_soundness()
             self._read_meta()
@@ -171,7 +172,7 @@ class SqliteJournal:
             self._total = zlib.crc32(data, zlib.crc32(_HEAD.pack(index, term, kind, self._total)))
             if crc != self._total:
                 raise Damaged(f"{self._path}: entry {index} does not match its CRC")
-            entry = Entry(Index(index), Term(term), EntryKind(kind), data)
+            entry = Entry(Index(index), Term(term), entry_kind(index, kind), data)
             self._last, self._last_term = entry.index, entry.term
             yield entry
 

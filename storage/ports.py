@@ -13,13 +13,29 @@ from felix.proto.ids import Index, Term
 from felix.proto.raft import Entry, HardState, Membership, SnapshotMeta
 
 
+class Owner(msgspec.Struct, frozen=True):
+    """Whose a data directory must be, as its node is configured."""
+
+    cluster_name: str
+    name: str
+
+
 class Identity(msgspec.Struct, frozen=True):
-    """Who a data directory belongs to; written once, before anything else."""
+    """Who a data directory belongs to; written before anything else.
+
+    Drawn anew for every directory, so that nobody with an empty disk is taken for a member that
+    has voted and acknowledged.
+    """
 
     cluster_id: str
     node_id: str
     name: str
-    format: int = 1
+    cluster_name: str
+    founder: bool = False
+    """It may found a new cluster together with the other members that it is configured with."""
+    replaces: str = ""
+    """Who this node was, before its data was set aside."""
+    format: int = 2
 
 
 class Recovered(msgspec.Struct, frozen=True):

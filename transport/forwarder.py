@@ -26,6 +26,8 @@ class Forwarded(msgspec.Struct, frozen=True):
     to: NodeId
     deadline: float
     """Monotonic."""
+    is_doubtful: bool = False
+    """That node does not lead any more; if it lives, it will say what became of the request."""
 
 
 class Forwarder:
@@ -34,16 +36,17 @@ class Forwarder:
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        addresses: Mapping[NodeId, str],
         listen: Callable[[zmq.Socket[bytes], Callable[[list[bytes]], None]], None],
+        unlisten: Callable[[zmq.Socket[bytes]], None],
         on_frames: Callable[[list[bytes]], None],
     ) -> None:
-        """`addresses` are the RPC addresses `host:port`; `listen` polls a socket from its first
-        request on: a leader, which passes nothing on, polls none.
+        """`listen` polls a socket from its first request on: a leader, which passes nothing on,
+        polls none. `unlisten` is called before such a socket is closed.
         """
         self._context = context
-        self._addresses = addresses
+        self._addresses: dict[NodeId, str] = {}
         self._listen = listen
+        self._unlisten = unlisten
         self._on_frames = on_frames
         self._sockets: dict[NodeId, zmq.Socket[bytes]] = {}
         self._listened: set[NodeId] = set()
@@ -55,10 +58,19 @@ class Forwarder:
         """Count the requests under way."""
         return len(self._pending)
 
-    def open(self, nodes: list[NodeId]) -> None:
-        """Connect early, so that the first request need not wait for it."""
-        for node in nodes:
-            self._socket_to(node)
+    def reach(self, addresses: Mapping[NodeId, str]) -> None:
+        """Be connected to exactly these RPC addresses (`host:port`), before the first request."""
+        for node, address in self._addresses.items():
+            if addresses.get(node) != address:
+                socket = self._sockets.pop(node)
+                if node in self._listened:
+                    self._listened.remove(node)
+                    self._unlisten(socket)
+                socket.close()
+        self._addresses = dict(addresses)
+        for node in addresses:
+            if node not in self._sockets:
+                self._sockets[node] = self._connected(node)
 
     def forward(self, incoming: Incoming, to: NodeId, timeout_s: float) -> None:
         """Pass a request on. Raises: NoLeader when that node cannot be reached now."""
@@ -69,7 +81,9 @@ class Forwarder:
         onward = msgspec.structs.replace(
             request, id=self._ids, hops=request.hops + 1, timeout_ms=int(timeout_s * 1000)
         )
-        socket = self._socket_to(to)
+        socket = self._sockets.get(to)
+        if socket is None:
+            raise NoLeader("the leader's address is not known yet", retry_after_ms=100)
         if to not in self._listened:
             self._listened.add(to)
             self._listen(socket, self._on_frames)
@@ -91,6 +105,15 @@ class Forwarder:
         incoming = forwarded.incoming
         return incoming, msgspec.structs.replace(reply, id=incoming.request.id)
 
+    def doubt(self, leader: NodeId | None, patience_s: float) -> None:
+        """Wait only so long for what nodes were asked that do not lead any more."""
+        until = time.monotonic() + patience_s
+        for id_, one in self._pending.items():
+            if one.to != leader and not one.is_doubtful:
+                self._pending[id_] = msgspec.structs.replace(
+                    one, deadline=min(one.deadline, until), is_doubtful=True
+                )
+
     def give_up(self, is_hopeless: Callable[[Forwarded], bool]) -> list[Incoming]:
         """Forget the requests for which this holds, and return them."""
         hopeless = [id_ for id_, one in self._pending.items() if is_hopeless(one)]
@@ -101,12 +124,9 @@ class Forwarder:
         for socket in self._sockets.values():
             socket.close()
 
-    def _socket_to(self, node: NodeId) -> zmq.Socket[bytes]:
-        socket = self._sockets.get(node)
-        if socket is None:
-            socket = self._context.socket(zmq.DEALER)
-            harden(socket, queue_max=RPC_QUEUE_MAX, message_bytes_max=REPLY_BYTES_MAX)
-            socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits for a node that is not there
-            socket.connect(f"tcp://{self._addresses[node]}")
-            self._sockets[node] = socket
+    def _connected(self, node: NodeId) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.DEALER)
+        harden(socket, queue_max=RPC_QUEUE_MAX, message_bytes_max=REPLY_BYTES_MAX)
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits for a node that is not there
+        socket.connect(f"tcp://{self._addresses[node]}")
         return socket

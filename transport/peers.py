@@ -26,7 +26,7 @@ PEER_MESSAGE_BYTES_MAX = 64 << 20
 class Peers:
     """Everything a node says to and hears from the other nodes.
 
-    Used by one thread only. `addresses` are `host:port`; a name is resolved anew at every connect.
+    Used by one thread only. Addresses are `host:port`; a name is resolved anew at every connect.
     """
 
     def __init__(
@@ -35,27 +35,40 @@ class Peers:
         cluster_id: str,
         me: NodeId,
         listen: str,
-        addresses: Mapping[NodeId, str],
     ) -> None:
-        """Open the sockets. Raises: OSError when the port is taken."""
+        """Open the socket to hear from. Raises: OSError when the port is taken."""
         self.dropped = 0
         """Messages that a peer could not take."""
         self.refused = 0
         """Messages that were not for us: damaged, of another cluster or of another version."""
+        self._context = context
         self._cluster_id = cluster_id
+        self._me = me
         self._decoder: codec.Decoder[PeerFrame] = codec.Decoder(PeerFrame, PEER_MESSAGE_BYTES_MAX)
         self.inbox = context.socket(zmq.PULL)
         harden(self.inbox, queue_max=PEER_QUEUE_MAX, message_bytes_max=PEER_MESSAGE_BYTES_MAX)
         bind(self.inbox, f"tcp://{listen}")
         self._outboxes: dict[NodeId, zmq.Socket[bytes]] = {}
-        for peer, address in addresses.items():
-            if peer == me:
-                continue
-            outbox = context.socket(zmq.PUSH)
-            harden(outbox, queue_max=PEER_QUEUE_MAX, message_bytes_max=PEER_MESSAGE_BYTES_MAX)
-            outbox.setsockopt(zmq.IMMEDIATE, 1)
-            outbox.connect(f"tcp://{address}")
-            self._outboxes[peer] = outbox
+        self._addresses: dict[NodeId, str] = {}
+
+    def reach(self, addresses: Mapping[NodeId, str]) -> None:
+        """Be connected to exactly these; an address that changed is connected to anew."""
+        wanted = {peer: address for peer, address in addresses.items() if peer != self._me}
+        for peer, address in list(self._addresses.items()):
+            if wanted.get(peer) != address:
+                self._outboxes.pop(peer).close()
+                del self._addresses[peer]
+        for peer, address in wanted.items():
+            if peer not in self._addresses:
+                self._outboxes[peer] = self._connected(address)
+                self._addresses[peer] = address
+
+    def _connected(self, address: str) -> zmq.Socket[bytes]:
+        outbox = self._context.socket(zmq.PUSH)
+        harden(outbox, queue_max=PEER_QUEUE_MAX, message_bytes_max=PEER_MESSAGE_BYTES_MAX)
+        outbox.setsockopt(zmq.IMMEDIATE, 1)
+        outbox.connect(f"tcp://{address}")
+        return outbox
 
     def send(self, message: AnyPeerMessage) -> None:
         """Send, or drop at once."""

@@ -132,7 +132,9 @@ class EtcdCluster:
         self.target = EtcdTarget([("127.0.0.1", port) for port in clients])
 
     def restart(self, node: int) -> None:
-        """Start a member, new or killed."""
+        """Start a member that is new, killed, or told to stop."""
+        if node in self._processes:
+            self._processes[node].wait()
         settings = {name: text for name, text in os.environ.items() if name[:5] != "ETCD_"}
         with (self._folder / f"n{node}.log").open("ab") as log:
             self._processes[node] = subprocess.Popen(
@@ -148,6 +150,12 @@ class EtcdCluster:
         before = time.monotonic()
         self._processes[node].kill()
         self._processes[node].wait()
+        return before
+
+    def terminate(self, node: int) -> float:
+        """Tell a member to stop; give the monotonic time just before."""
+        before = time.monotonic()
+        self._processes[node].terminate()
         return before
 
     def stop(self) -> None:

@@ -15,10 +15,18 @@ from felix.core.catalog.idempotency import KEYS, IdempotencyKeys, Result
 from felix.core.catalog.store import Store
 from felix.core.catalog.view import CatalogView
 from felix.proto import codec
-from felix.proto.commands import AnyCommand, Deleted, Proposal
+from felix.proto.commands import AnyCommand, Deleted, FeatureLevel, Proposal, SetFeatureLevel
 from felix.proto.digest import Digest
-from felix.proto.errors import Compacted, FelixError, FutureVersion, ValidationFailed
+from felix.proto.errors import (
+    Compacted,
+    ErrorReply,
+    FeatureLevelTooLow,
+    FelixError,
+    FutureVersion,
+    ValidationFailed,
+)
 from felix.proto.ids import Index
+from felix.proto.levels import FEATURE_LEVEL
 from felix.proto.queries import AnyQuery, GetFeedChanges, GetFeedSnapshot, WatchUpdates
 from felix.proto.resources import RESOURCE_TYPES, Resource, ResourceKind
 from felix.proto.rpc import Answer
@@ -74,6 +82,8 @@ class Catalog:
         self.applied_index = Index(0)
         self.log_time_ms = 0
         """The highest stamp of any command: time as the log sees it."""
+        self.feature_level = 1
+        """In force; what a command does may depend on it, and never on the build's own level."""
         self.store = Store((*PUBLIC, *INTERNAL))
         self._digest = Digest()
         self._begin()
@@ -88,6 +98,13 @@ class Catalog:
     def digest(self) -> str:
         """Proof of the metadata at this version, 32 hex digits."""
         return self._digest.hex()
+
+    @property
+    def proof(self) -> str:
+        """What replicas hold against each other; it differs where they do."""
+        hidden = [len(self.store.tables[name].rows) for name in INTERNAL]
+        numbers = f"{self.epoch}/{self.feature_level}/{self.version}/{self.log_time_ms}"
+        return f"{numbers}/{hidden}/{self.digest}"
 
     def counts(self) -> dict[str, int]:
         """Count the live objects of each kind."""
@@ -119,6 +136,8 @@ class Catalog:
         return applied
 
     def _apply_new(self, proposal: Proposal) -> Applied:
+        if isinstance(proposal.command, SetFeatureLevel):
+            return Applied(self._raise_level(proposal.command.level), self.version, ())
         context = Context(self.store, proposal.stamp, self.epoch, self.version + 1)
         try:
             steps = steps_of(proposal.command, context)
@@ -132,6 +151,16 @@ class Catalog:
         if last is None:
             return Applied(Deleted(self.version, len(steps)), self.version, updates)
         return Applied(last, self.version, updates)
+
+    def _raise_level(self, level: int) -> FeatureLevel | ErrorReply:
+        assert level <= FEATURE_LEVEL, "whoever read the entry has refused this"
+        if level < self.feature_level:
+            return FeatureLevelTooLow(
+                f"the feature level is {self.feature_level} and never goes down",
+                details={"needed": level, "active": self.feature_level},
+            ).to_reply()
+        self.feature_level = level
+        return FeatureLevel(level)
 
     def _take(self, step: Step) -> RawUpdate:
         self.version += 1
@@ -253,6 +282,7 @@ class Catalog:
         version: int,
         applied_index: Index,
         log_time_ms: int,
+        feature_level: int,
         digest: Digest,
         last_seq: dict[ResourceKind, int],
     ) -> None:
@@ -260,6 +290,7 @@ class Catalog:
         self.version = version
         self.applied_index = applied_index
         self.log_time_ms = log_time_ms
+        self.feature_level = feature_level
         self._digest = digest
         self._begin()
         self.feeds.restore(last_seq)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -16,7 +16,10 @@ from felix.proto import codec
 from felix.proto.digest import Digest
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index
+from felix.proto.levels import FEATURE_LEVEL, TooOld, unknown
 from felix.proto.resources import RESOURCE_TYPES, Key, ResourceKind
+
+T = TypeVar("T")
 
 FORMAT: Final = 1
 CHECKSUM_BYTES: Final = 16
@@ -26,7 +29,14 @@ class BadDump(Exception):
     """A dump is not what a catalog wrote."""
 
 
-class Header(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True):
+    """What can be read of a header that a newer build wrote."""
+
+    format: int
+    feature_level: int = 1
+
+
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     """The first chunk."""
 
     format: int
@@ -37,6 +47,7 @@ class Header(msgspec.Struct, frozen=True):
     applied_index: int
     log_time_ms: int
     last_seq: dict[ResourceKind, int]
+    feature_level: int = 1
 
 
 class Trailer(msgspec.Struct, frozen=True):
@@ -60,6 +71,7 @@ class Dump:
             catalog.applied_index,
             catalog.log_time_ms,
             dict(catalog.feeds.last_seq),
+            catalog.feature_level,
         )
         self._walk = Walk(view, (*PUBLIC, *INTERNAL))
         self._checksum = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
@@ -86,19 +98,21 @@ class Dump:
 
 
 def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
-    """Build the catalog that was dumped. Raises: BadDump."""
+    """Build the catalog that was dumped. Raises: BadDump, TooOld."""
     iterator = _without_trailer(chunks)
     try:
-        header = codec.Decoder[Header](Header).decode(next(iterator, b""))
-        if header.format != FORMAT:
-            raise BadDump(f"format {header.format}, this build reads {FORMAT}")
+        header = _header(next(iterator, b""))
         catalog = Catalog(header.cluster_id, header.epoch, limits)
         for chunk in iterator:
             table, rows = _table_of(chunk)
             for raw in rows:
                 _put(catalog, table, raw)
-    except FelixError as error:
-        raise BadDump(f"a dump that cannot be read: {error}") from error
+    except (FelixError, TooOld) as error:
+        for _ in iterator:
+            pass  # only what is whole tells of a newer build; else it is damaged
+        if isinstance(error, TooOld):
+            raise
+        raise unknown("the snapshot", str(error)) from error
     digest = _digest_of(catalog)
     if digest.hex() != header.digest:
         raise BadDump(f"the objects have digest {digest.hex()}, the header says {header.digest}")
@@ -106,10 +120,31 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
         version=header.version,
         applied_index=Index(header.applied_index),
         log_time_ms=header.log_time_ms,
+        feature_level=header.feature_level,
         digest=digest,
         last_seq=header.last_seq,
     )
     return catalog
+
+
+def _header(chunk: bytes) -> Header:
+    envelope = codec.Decoder[Envelope](Envelope).decode(chunk)
+    if envelope.feature_level > FEATURE_LEVEL or envelope.format > FORMAT:
+        raise TooOld(
+            f"the snapshot needs feature level {envelope.feature_level} (format "
+            f"{envelope.format}), this build has {FEATURE_LEVEL} (format {FORMAT})"
+        )
+    if envelope.format != FORMAT:
+        raise BadDump(f"format {envelope.format}, this build reads {FORMAT}")
+    return _strictly(codec.Decoder[Header](Header), chunk)
+
+
+def _strictly(decoder: codec.Decoder[T], data: bytes) -> T:
+    """Read what this build would have written just so; see `levels.read_proposal`."""
+    found = decoder.decode(data)
+    if codec.encode(found) != data:
+        raise unknown("the snapshot", f"a member of {type(found).__name__}")
+    return found
 
 
 def _without_trailer(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -136,12 +171,12 @@ _rows: Final[dict[str, codec.Decoder[Any]]] = {
 def _table_of(chunk: bytes) -> tuple[str, list[msgspec.Raw]]:
     table, rows = _tables.decode(chunk)
     if table not in _rows:
-        raise BadDump(f"unknown table {table!r}")
+        raise unknown("the snapshot", f"the table {table!r}")
     return table, rows
 
 
 def _put(catalog: Catalog, table: str, raw: msgspec.Raw) -> None:
-    row = _rows[table].decode(memoryview(raw))
+    row = _strictly(_rows[table], bytes(raw))
     catalog.store.put(table, _key_of(row), row)
 
 

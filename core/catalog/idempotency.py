@@ -9,7 +9,7 @@ import msgspec
 
 from felix.core.catalog.store import Store
 from felix.proto import codec
-from felix.proto.commands import AnyCommand, Deleted, Proposal
+from felix.proto.commands import AnyCommand, Deleted, FeatureLevel, Proposal
 from felix.proto.errors import ErrorReply, KeyReused
 from felix.proto.resources import Resource
 
@@ -17,10 +17,10 @@ KEYS: Final = "idempotency"
 KEPT_MS: Final = 24 * 3600 * 1000
 """In log time: the highest stamp of any command so far."""
 
-Result = Resource | Deleted | ErrorReply
+Result = Resource | Deleted | FeatureLevel | ErrorReply
 
 
-class Remembered(msgspec.Struct, frozen=True, gc=False):
+class Remembered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a key stands for."""
 
     key: str
@@ -32,11 +32,12 @@ class Remembered(msgspec.Struct, frozen=True, gc=False):
     resource: Resource | None = None
     deleted: Deleted | None = None
     error: ErrorReply | None = None
+    feature_level: FeatureLevel | None = None
 
     @property
     def result(self) -> Result:
         """The answer, again."""
-        result = self.resource or self.deleted or self.error
+        result = self.resource or self.deleted or self.error or self.feature_level
         assert result is not None
         return result
 
@@ -81,9 +82,10 @@ class IdempotencyKeys:
                 log_time_ms,
                 _hash(proposal.command),
                 version,
-                resource=None if isinstance(result, Deleted | ErrorReply) else result,
+                resource=result if isinstance(result, Resource) else None,
                 deleted=result if isinstance(result, Deleted) else None,
                 error=result if isinstance(result, ErrorReply) else None,
+                feature_level=result if isinstance(result, FeatureLevel) else None,
             ),
         )
         self._order[key] = log_time_ms

@@ -17,6 +17,7 @@ from felix.proto.commands import (
     CreateNamespace,
     CreateStream,
     CreateTenant,
+    SetFeatureLevel,
     UpdateCache,
     UpdateNamespace,
     UpdateStream,
@@ -31,6 +32,7 @@ DESCRIPTION_CHARS_MAX: Final = 4096
 SHARDS_MAX: Final = 65_536
 REPLICATION_FACTOR_MAX: Final = 255
 """A replica needs a broker of its own, and no Felix cluster has more brokers than this a zone."""
+FEATURE_LEVEL_MAX: Final = 65_535
 NUMBER_MAX: Final = (1 << 63) - 1
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -61,6 +63,9 @@ def check(command: Command) -> None:
             _check_spec(command.spec)
         case UpdateStream():
             _check_retention("/retention", command.retention)
+        case SetFeatureLevel():
+            if not 1 <= command.level <= FEATURE_LEVEL_MAX:
+                raise _failed("/level", f"must be 1 to {FEATURE_LEVEL_MAX}")
 
 
 def check_idempotency_key(key: str | None) -> None:

@@ -17,6 +17,8 @@ class RaftConfig(msgspec.Struct, frozen=True):
     in_flight_messages_max: int = 256
     """AppendEntries sent to one follower and not answered yet."""
     in_flight_bytes_max: int = 4 << 20
+    promote_after_ticks: int = 1000
+    """A learner that has kept up for so long becomes a voter."""
     snapshot_chunk_bytes: int = 256 << 10
     snapshot_chunks_in_flight: int = 4
 

@@ -11,18 +11,26 @@ from enum import Enum
 from random import Random
 from typing import Any, ClassVar
 
-from felix.core.raft import quorum
+from felix.core.raft import changes, quorum
+from felix.core.raft import membership as memberships
 from felix.core.raft.config import RaftConfig
+from felix.core.raft.divergence import Checkpoints
 from felix.core.raft.leader import Leader
 from felix.core.raft.log import RaftLog
+from felix.core.raft.membership import Memberships
 from felix.core.raft.reads import ReadRequest
 from felix.core.raft.ready import ReadRelease, Ready
+from felix.proto import codec
+from felix.proto.cluster import AddMember, RemoveMember, UpdateMember
 from felix.proto.errors import NotLeader
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.raft import (
     AnyPeerMessage,
     AppendEntries,
     AppendReply,
+    Checkpoint,
+    Dismissal,
+    Divergence,
     Entry,
     EntryKind,
     HardState,
@@ -37,6 +45,7 @@ from felix.proto.raft import (
     RequestVote,
     SnapshotMeta,
     SnapshotReply,
+    TimeoutNow,
     VoteReply,
 )
 
@@ -75,17 +84,31 @@ class RaftCore:
         snapshot: SnapshotMeta | None,
         entries: Sequence[Entry],
     ) -> None:
-        """Take up what the journal recovered. `membership` counts only without a snapshot."""
+        """Take up what the journal recovered.
+
+        `membership` counts only where neither the snapshot nor the log knows one.
+        """
         self.id = node_id
-        self.membership = snapshot.membership if snapshot else membership
         self.snapshot = snapshot
         self.log = RaftLog(snapshot, entries)
+        self._memberships = Memberships(
+            snapshot.index if snapshot else Index(0),
+            snapshot.membership if snapshot else membership,
+        )
+        reached = snapshot.index if snapshot else 0
+        self._memberships.take([entry for entry in entries if entry.index > reached])
         self.term = hard_state.term
         self.vote = hard_state.vote
         self.role = Role.FOLLOWER
         self.leader_id: NodeId | None = None
         self.commit = self.applied = snapshot.index if snapshot else Index(0)
         """`applied` is the last entry handed out to be applied."""
+        self.checkpoints = Checkpoints()
+        """Kept up to date by whoever applies."""
+        self.dismissed_at: Index | None = None
+        """Set once this node was removed: it must stop."""
+        self.diverged_at: Checkpoint | None = None
+        """Set once a majority has something else than this node: it must stop."""
         self.config = config
         self._random = random
         self._saved = hard_state
@@ -111,6 +134,7 @@ class RaftCore:
         """Append commands to the log; return the index of the first. Raises: NotLeader."""
         if self._leader is None:
             raise NotLeader("this node does not lead")
+        assert self._leader.transfer is None, "writes wait for the end of a handover"
         first = Index(self.log.last_index + 1)
         self.log.append(
             [
@@ -119,6 +143,51 @@ class RaftCore:
             ]
         )
         return first
+
+    def found(self, membership: Membership) -> None:
+        """Begin a new cluster: every founder writes the same first entry, in term 1.
+
+        A node that has heard from a leader meanwhile needs no founding.
+        """
+        if self.log.last_index == 0 and not self.membership.voters:
+            self.term = max(self.term, Term(1))
+            self._append([self._membership_entry(Term(1), membership)])
+
+    def change_membership(self, command: AddMember | UpdateMember | RemoveMember) -> Index | None:
+        """Begin a change; return where its (first) entry stands, None if nothing changes.
+
+        The rest follows by itself. Raises: NotLeader, MembershipRefused, NotFound.
+        """
+        leader = self._leader
+        if leader is None or leader.transfer is not None:
+            raise NotLeader("this node does not lead")
+        changes.refuse_if_busy(
+            under_way=self.change_is_under_way,
+            leader_is_new=self.log.term_at(self.commit) != self.term,
+        )
+        now = self.membership
+        match command:
+            case AddMember():
+                new = changes.adding(now, command, leader.is_alive)
+            case UpdateMember():
+                new = changes.updating(now, command)
+            case RemoveMember():
+                new = changes.removing(now, command)
+        if new is None:
+            return None
+        if new.voters != now.voters:
+            changes.refuse_if_unhealthy(new, leader.is_alive)
+        return self._append([self._membership_entry(self.term, new)])
+
+    def transfer(self, target: NodeId | None) -> None:
+        """Begin to hand leadership over; writes wait. Raises: NotLeader, TransferRefused.
+
+        Over once this node does not lead any more, or, after one election timeout at most, once
+        `is_transferring` is false again.
+        """
+        if self._leader is None:
+            raise NotLeader("this node does not lead")
+        self._leader.begin_transfer(target)
 
     def read_index(self, context: int) -> None:
         """Ask up to where the log must be applied to answer a linearizable read.
@@ -142,7 +211,7 @@ class RaftCore:
         self._elapsed += 1
         if self._leader is not None:
             self._tick_leader(self._leader)
-        elif self._elapsed >= self._timeout and self.id in self.membership.voters:
+        elif self._elapsed >= self._timeout and memberships.has_say(self.membership, self.id):
             self._campaign_before_voting()
         for context in list(self._reads_asked):
             self._reads_asked[context] += 1
@@ -153,6 +222,11 @@ class RaftCore:
     def step(self, message: AnyPeerMessage) -> None:
         """Take in a message from a peer."""
         if message.to != self.id:
+            return
+        if isinstance(message, PreVote | RequestVote) and self._dismisses(message.sender):
+            return
+        if isinstance(message, Dismissal):  # of whatever term: nobody takes that back
+            self.dismissed_at = message.index
             return
         if message.term > self.term:
             if not self._go_to_term_of(message):
@@ -168,6 +242,7 @@ class RaftCore:
         if self.snapshot is None or snapshot.index > self.snapshot.index:
             self.snapshot = snapshot
             self.log.trim(Index(min(first_kept, snapshot.index + 1)))
+            self._memberships.forget_before(snapshot.index)
 
     def snapshot_received(self, chunk: InstallSnapshot, next_offset: int) -> None:
         """Report that a chunk was put down, and which byte is wanted next."""
@@ -186,7 +261,8 @@ class RaftCore:
         assert self.wants_snapshot(meta)
         self.log.restart_after(meta)
         self.commit = self.applied = meta.index
-        self.membership = meta.membership
+        self._memberships = Memberships(meta.index, meta.membership)
+        self.checkpoints.clear()
         self.snapshot = meta
         self._replies.append(
             SnapshotReply(
@@ -209,6 +285,7 @@ class RaftCore:
         assert not self._writing, "the round before was not carried out"
         if self._leader is not None:
             self._messages += self._leader.gather(self.commit, self.snapshot)
+            self._messages += self._leader.call_successor()
             self._release_reads(self._leader)  # alone, a leader needs nobody's answer
         elif self._is_idle():
             return None
@@ -258,7 +335,26 @@ class RaftCore:
         if self.role is Role.CANDIDATE and self.id not in self._votes:
             self._count(self.id, granted=True)  # one's own vote counts once it is on disk
         if self._leader is not None:
-            self.commit = self._leader.commit_index(self.commit)
+            self._advance_commit(self._leader)
+
+    @property
+    def membership(self) -> Membership:
+        """Who takes part: the last membership in the log, committed or not."""
+        return self._memberships.current
+
+    def membership_at(self, index: Index) -> Membership:
+        """Who took part once `index` was the last entry; not before the snapshot."""
+        return self._memberships.at(index)
+
+    @property
+    def change_is_under_way(self) -> bool:
+        """Whether a change of the membership is not committed, or half done."""
+        return self._memberships.index > self.commit or memberships.is_joint(self.membership)
+
+    @property
+    def is_transferring(self) -> bool:
+        """Whether this node is handing leadership over: writes must wait."""
+        return self._leader is not None and self._leader.transfer is not None
 
     @property
     def is_leader(self) -> bool:
@@ -286,7 +382,9 @@ class RaftCore:
 
     def _go_to_term_of(self, message: AnyPeerMessage) -> bool:
         """Handle a newer term; say whether the message is to be handled any further."""
-        if isinstance(message, PreVote | RequestVote) and self.hears_a_leader:
+        wants_vote = isinstance(message, PreVote | RequestVote)
+        by_transfer = isinstance(message, RequestVote) and message.by_transfer
+        if wants_vote and self.hears_a_leader and not by_transfer:
             return False  # a live leader is not to be disturbed (section 4.2.3)
         if isinstance(message, PreVote) or (isinstance(message, PreVoteReply) and message.granted):
             return True  # about a term that nobody is in yet (section 9.6)
@@ -341,7 +439,7 @@ class RaftCore:
             )
         self._count(self.id, granted=True)
 
-    def _campaign(self) -> None:
+    def _campaign(self, *, by_transfer: bool = False) -> None:
         """Stand for election in a new term (section 3.4)."""
         self.term = Term(self.term + 1)
         self.vote = self.id
@@ -353,7 +451,14 @@ class RaftCore:
         for peer in self._peers():
             # Sent after the write: a node that forgot its own vote could vote twice.
             self._replies.append(
-                RequestVote(self.id, peer, self.term, self.log.last_index, self.log.last_term)
+                RequestVote(
+                    self.id,
+                    peer,
+                    self.term,
+                    self.log.last_index,
+                    self.log.last_term,
+                    by_transfer=by_transfer,
+                )
             )
 
     def _lead(self) -> None:
@@ -386,6 +491,8 @@ class RaftCore:
         if self._heartbeat_elapsed >= self.config.heartbeat_ticks:
             self._heartbeat_elapsed = 0
             self._messages += leader.beat(self.commit)
+            self._promote_learner(leader)
+            self._judge(leader)
 
     def _draw_timeout(self) -> None:
         self._timeout = self._random.randint(
@@ -393,7 +500,89 @@ class RaftCore:
         )
 
     def _peers(self) -> list[NodeId]:
-        return [voter for voter in self.membership.voters if voter != self.id]
+        voters = {*self.membership.voters, *self.membership.outgoing}
+        return sorted(voter for voter in voters if voter != self.id)
+
+    # --- membership ---------------------------------------------------------------------------
+
+    def _append(self, entries: list[Entry]) -> Index:
+        self.log.append(entries)
+        self._take_memberships(entries)
+        return entries[0].index
+
+    def _take_memberships(self, entries: Sequence[Entry]) -> None:
+        """Go by the membership that the log ends with now (section 4.1)."""
+        if self._memberships.take(entries) and self._leader is not None:
+            self._leader.follow(self.membership)
+
+    def _membership_entry(self, term: Term, membership: Membership) -> Entry:
+        index = Index(self.log.last_index + 1)
+        return Entry(index, term, EntryKind.MEMBERSHIP, codec.encode(membership))
+
+    def _advance_commit(self, leader: Leader) -> None:
+        """Commit what a quorum has, and go on with what waits for a commit."""
+        before = self.commit
+        self.commit = leader.commit_index(before)
+        if self.commit == before or self._memberships.index > self.commit:
+            return
+        if memberships.is_joint(self.membership):
+            settled = memberships.settled(self.membership)
+            self._append([self._membership_entry(self.term, settled)])
+        elif before < self._memberships.index:
+            self._settle(leader)
+
+    def _settle(self, leader: Leader) -> None:
+        """Tell those that left; who leads and has left itself hands over (section 4.2.2)."""
+        index = self._memberships.index
+        for gone in self.membership.removed:
+            if gone.id != self.id:
+                self._messages.append(Dismissal(self.id, gone.id, self.term, index))
+        if self.id not in self.membership.voters:
+            voters = [leader.followers[one] for one in self.membership.voters]
+            best = max(voters, key=lambda progress: progress.match)
+            heir = next(one for one, progress in leader.followers.items() if progress is best)
+            self._messages.append(TimeoutNow(self.id, heir, self.term))
+            self._follow(self.term, None)
+            self.dismissed_at = index
+
+    def _promote_learner(self, leader: Leader) -> None:
+        """Make a learner that keeps up a voter, unless something speaks against it now."""
+        learner = leader.learner_to_promote()
+        is_new = self.log.term_at(self.commit) != self.term
+        if learner is None or is_new or self.change_is_under_way or leader.transfer is not None:
+            return
+        joint = memberships.promoting(self.membership, learner)
+        healthy = sum(map(leader.is_alive, joint.voters))
+        if healthy >= quorum.majority(joint.voters):
+            self._append([self._membership_entry(self.term, joint)])
+
+    def _dismisses(self, sender: NodeId) -> bool:
+        """Answer a candidate that was removed, once that is committed."""
+        if self._memberships.index > self.commit:
+            return False
+        if not memberships.was_removed(self.membership, sender):
+            return False
+        self._messages.append(Dismissal(self.id, sender, self.term, self._memberships.index))
+        return True
+
+    def _on_timeout_now(self, message: TimeoutNow) -> None:
+        if message.sender == self.leader_id and self.id in self.membership.voters:
+            self._fail_reads_asked()
+            self._campaign(by_transfer=True)
+
+    # --- divergence ---------------------------------------------------------------------------
+
+    def _judge(self, leader: Leader) -> None:
+        """Tell members that went wrong; a leader that did itself must not go on."""
+        for node_id, right in leader.wrong_members(self.checkpoints).items():
+            if node_id == self.id:
+                self.diverged_at = right
+            else:
+                self._messages.append(Divergence(self.id, node_id, self.term, right))
+
+    def _on_divergence(self, message: Divergence) -> None:
+        if message.sender == self.leader_id and self.checkpoints.contradicts(message.checkpoint):
+            self.diverged_at = message.checkpoint
 
     # --- votes --------------------------------------------------------------------------------
 
@@ -437,7 +626,7 @@ class RaftCore:
         if message.prev_index < self.commit:
             self._accept(message.sender, self.commit)
         elif log.term_at(message.prev_index) == message.prev_term:
-            log.merge(message.entries, self.commit)
+            self._take_memberships(log.merge(message.entries, self.commit))
             last = Index(message.prev_index + len(message.entries))
             self.commit = max(self.commit, Index(min(message.commit, last)))
             self._accept(message.sender, last)
@@ -465,7 +654,11 @@ class RaftCore:
         # Never beyond what this node is known to have, so the entries are the leader's.
         self.commit = max(self.commit, Index(min(message.commit, self.log.last_index)))
         if message.round:
-            self._messages.append(HeartbeatReply(self.id, message.sender, self.term, message.round))
+            self._messages.append(
+                HeartbeatReply(
+                    self.id, message.sender, self.term, message.round, self.checkpoints.newest
+                )
+            )
 
     def _on_install_snapshot(self, message: InstallSnapshot) -> None:
         self._hear_leader(message.sender)
@@ -486,7 +679,7 @@ class RaftCore:
     def _on_append_reply(self, message: AppendReply) -> None:
         if self._leader is not None:
             self._leader.append_reply(message)
-            self.commit = self._leader.commit_index(self.commit)
+            self._advance_commit(self._leader)
 
     def _on_heartbeat_reply(self, message: HeartbeatReply) -> None:
         if self._leader is not None:
@@ -538,4 +731,6 @@ class RaftCore:
         SnapshotReply: _on_snapshot_reply,
         ReadIndexRequest: _on_read_index_request,
         ReadIndexReply: _on_read_index_reply,
+        TimeoutNow: _on_timeout_now,
+        Divergence: _on_divergence,
     }

@@ -1,17 +1,23 @@
-"""What only a leader knows and does: replicate, commit, confirm reads, notice a lost quorum."""
+"""What only a leader knows and does: replicate, commit, confirm reads, notice a lost quorum, hand
+leadership over, and judge who keeps up and who went wrong.
+"""
 
 from __future__ import annotations
 
+from felix.core.raft import membership as memberships
 from felix.core.raft import quorum
 from felix.core.raft.config import RaftConfig
+from felix.core.raft.divergence import Checkpoints, wrong_members
 from felix.core.raft.log import RaftLog
 from felix.core.raft.progress import Mode, Progress
 from felix.core.raft.reads import ReadRounds
+from felix.core.raft.transfer import Transfer, successor
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.raft import (
     AnyPeerMessage,
     AppendEntries,
     AppendReply,
+    Checkpoint,
     Entry,
     Heartbeat,
     HeartbeatReply,
@@ -19,6 +25,7 @@ from felix.proto.raft import (
     Membership,
     SnapshotMeta,
     SnapshotReply,
+    TimeoutNow,
 )
 
 
@@ -34,8 +41,19 @@ class Leader:
         self._log = log
         self._config = config
         self.reads = ReadRounds()
-        self.followers: dict[NodeId, Progress] = {
-            voter: Progress(Index(log.last_index + 1)) for voter in membership.voters if voter != me
+        self.transfer: Transfer | None = None
+        self.followers: dict[NodeId, Progress] = {}
+        """Everyone else that gets the log, learners too."""
+        self._last_at_beat = log.last_index
+        self.follow(membership)
+
+    def follow(self, membership: Membership) -> None:
+        """Go on with another membership: who is new gets the log, who is gone does not any more."""
+        self._membership = membership
+        others = [one for one in memberships.everyone(membership) if one != self._me]
+        self.followers = {
+            one: self.followers.get(one) or Progress(Index(self._log.last_index + 1))
+            for one in others
         }
 
     def gather(self, commit: Index, snapshot: SnapshotMeta | None) -> list[AnyPeerMessage]:
@@ -64,7 +82,11 @@ class Leader:
             behind = progress.match < self._log.last_index
             if behind and progress.answered and progress.is_stalled():
                 progress.send_again()
+            keeps_up = progress.answered and progress.match >= self._last_at_beat
+            progress.kept_up_ticks += self._config.heartbeat_ticks
+            progress.kept_up_ticks *= keeps_up
             progress.answered = False
+        self._last_at_beat = self._log.last_index
         return self.heartbeats(commit)
 
     def heartbeats(self, commit: Index) -> list[AnyPeerMessage]:
@@ -90,6 +112,7 @@ class Leader:
         progress = self._heard_from(message.sender)
         if progress is not None:
             progress.round_acked = max(progress.round_acked, message.round)
+            progress.checkpoint = message.checkpoint or progress.checkpoint
 
     def snapshot_reply(self, message: SnapshotReply) -> None:
         """Go on with the next chunk, or with the log once the snapshot is in place."""
@@ -134,9 +157,60 @@ class Leader:
         return active
 
     def tick(self) -> None:
-        """Let one tick pass."""
+        """Let one tick pass; a handover that took too long is over, and writes go on."""
         for progress in self.followers.values():
             progress.silent_ticks += 1
+        if self.transfer is not None and not self.transfer.tick():
+            self.transfer = None
+
+    # --- handing over -------------------------------------------------------------------------
+
+    def begin_transfer(self, wanted: NodeId | None) -> None:
+        """Hand leadership to a voter, the most advanced one by default. Raises: TransferRefused."""
+        voters = {one: self.followers[one] for one in self._membership.voters if one != self._me}
+        target = successor(voters, wanted, self._log.last_index)
+        if self.transfer is None or self.transfer.target != target:
+            self.transfer = Transfer(target, self._config)
+
+    def call_successor(self) -> list[AnyPeerMessage]:
+        """Tell the successor to stand for election, once it has everything."""
+        transfer = self.transfer
+        if transfer is None or transfer.is_told:
+            return []
+        progress = self.followers.get(transfer.target)
+        if progress is None or progress.match < self._log.last_index:
+            return []
+        transfer.is_told = True
+        return [TimeoutNow(self._me, transfer.target, self._term)]
+
+    # --- judging ------------------------------------------------------------------------------
+
+    def is_alive(self, node_id: NodeId) -> bool:
+        """Say whether a member was heard from lately."""
+        if node_id == self._me:
+            return True
+        progress = self.followers.get(node_id)
+        return progress is not None and progress.is_active
+
+    def learner_to_promote(self) -> NodeId | None:
+        """Find a learner that has kept up for long enough, and replaces nobody who is alive."""
+        for learner in self._membership.learners:
+            member = memberships.member(self._membership, learner)
+            replaced = member.replaces if member is not None else None
+            if self.followers[learner].kept_up_ticks >= self._config.promote_after_ticks and not (
+                replaced is not None and self.is_alive(replaced)
+            ):
+                return learner
+        return None
+
+    def wrong_members(self, own: Checkpoints) -> dict[NodeId, Checkpoint]:
+        """Find those whose state machine is not that of the majority, and what that one is."""
+        told = {
+            one: progress.checkpoint
+            for one, progress in self.followers.items()
+            if progress.checkpoint is not None
+        }
+        return wrong_members(self._membership, told, self._me, own)
 
     def quorum_silent_ticks(self) -> int:
         """Count the ticks since the last moment at which a quorum was known to follow."""

@@ -81,18 +81,19 @@ class RaftLog:
         assert not entries or entries[0].index == self.last_index + 1
         self._entries.extend(entries)
 
-    def merge(self, entries: Sequence[Entry], committed: Index) -> None:
+    def merge(self, entries: Sequence[Entry], committed: Index) -> Sequence[Entry]:
         """Add what a leader sent behind a matching entry, dropping what contradicts it.
 
         Entries that are here already stay: a late message must never shorten the log
-        (section 3.5).
+        (section 3.5). Returns those that were added.
         """
         for position, entry in enumerate(entries):
             if self.term_at(entry.index) != entry.term:
                 assert entry.index > committed, "a leader contradicts what is committed"
                 self._truncate_from(entry.index)
                 self.append(entries[position:])
-                return
+                return entries[position:]
+        return ()
 
     def last_possible_match(self, index: Index, term: Term) -> tuple[Index, Term]:
         """Find the last entry up to `index` whose term is at most `term`.

@@ -7,7 +7,7 @@ from enum import Enum
 
 from felix.core.raft.config import RaftConfig
 from felix.proto.ids import Index
-from felix.proto.raft import SnapshotMeta
+from felix.proto.raft import Checkpoint, SnapshotMeta
 
 
 class Mode(Enum):
@@ -46,6 +46,10 @@ class Progress:
         """In PROBE: the one message is under way."""
         self.inquiry_due = False
         """In REPLICATE: ask whether all that was sent has arrived."""
+        self.checkpoint: Checkpoint | None = None
+        """The last one it told."""
+        self.kept_up_ticks = 0
+        """For so long it has had, at each beat, what existed at the beat before."""
         self.snapshot: SnapshotMeta | None = None
         self.offset_acked = 0
         self.offset_next = 0

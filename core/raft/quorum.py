@@ -1,4 +1,4 @@
-"""Arithmetic of majorities (dissertation, section 3.4 and 3.5)."""
+"""Arithmetic of majorities, of one set of voters or of both halves of a change (section 4.3)."""
 
 from __future__ import annotations
 
@@ -18,22 +18,42 @@ def majority(voters: Collection[NodeId]) -> int:
 
 def agreed(membership: Membership, number_of: Callable[[NodeId], int]) -> int:
     """Find the highest number that a quorum has reached: of match indexes, the committed one."""
-    reached = sorted(map(number_of, membership.voters), reverse=True)
-    return reached[majority(membership.voters) - 1]
+    reached = _agreed(membership.voters, number_of)
+    if membership.outgoing:
+        return min(reached, _agreed(membership.outgoing, number_of))
+    return reached
+
+
+def _agreed(voters: tuple[NodeId, ...], number_of: Callable[[NodeId], int]) -> int:
+    reached = sorted(map(number_of, voters), reverse=True)
+    return reached[len(voters) // 2]
 
 
 def has_quorum(membership: Membership, is_in: Callable[[NodeId], bool]) -> bool:
     """Say whether those for whom `is_in` holds are a quorum."""
-    return sum(map(is_in, membership.voters)) >= majority(membership.voters)
+    return all(
+        sum(map(is_in, voters)) >= majority(voters)
+        for voters in (membership.voters, membership.outgoing)
+        if voters
+    )
 
 
 def count_votes(membership: Membership, votes: dict[NodeId, bool]) -> VoteResult:
     """Judge an election by the votes so far."""
-    granted = sum(1 for voter in membership.voters if votes.get(voter) is True)
-    refused = sum(1 for voter in membership.voters if votes.get(voter) is False)
-    needed = majority(membership.voters)
+    results = {
+        _count_votes(voters, votes) for voters in (membership.voters, membership.outgoing) if voters
+    }
+    if "lost" in results:
+        return "lost"
+    return "pending" if "pending" in results else "won"
+
+
+def _count_votes(voters: tuple[NodeId, ...], votes: dict[NodeId, bool]) -> VoteResult:
+    granted = sum(1 for voter in voters if votes.get(voter) is True)
+    refused = sum(1 for voter in voters if votes.get(voter) is False)
+    needed = majority(voters)
     if granted >= needed:
         return "won"
-    if refused > len(membership.voters) - needed:
+    if refused > len(voters) - needed:
         return "lost"
     return "pending"

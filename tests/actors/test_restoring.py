@@ -10,7 +10,7 @@ from felix.actors.restoring import restored
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.dump import Dump
 from felix.proto import codec
-from felix.proto.commands import PROPOSAL_FORMAT, CreateTenant, Proposal, Stamp
+from felix.proto.commands import CreateTenant, Proposal, Stamp
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.raft import Entry, EntryKind, HardState, Membership, SnapshotMeta
 from felix.storage.errors import Damaged
@@ -34,7 +34,7 @@ class Node:
 
     def _entry(self, index: int) -> Entry:
         command = CreateTenant(tenant_id=f"t{index}")
-        data = codec.encode(Proposal(PROPOSAL_FORMAT, Stamp(1, "r", "", "", ""), command))
+        data = codec.encode(Proposal(1, Stamp(1, "r", "", "", ""), command))
         return Entry(Index(index), Term(1), EntryKind.COMMAND, data)
 
     def catalog_at(self, index: int, start: Catalog | None = None) -> Catalog:

@@ -116,6 +116,7 @@ def outcome(applied: Applied) -> Resource | str | int:
         return applied.result.code
     if isinstance(applied.result, Deleted):
         return applied.result.count
+    assert isinstance(applied.result, Resource)
     return applied.result
 
 

@@ -114,7 +114,7 @@ def test_a_node_whose_disk_hangs_loses_leadership_and_ends(role: str) -> None:
             print("it ended after", round(ended_s, 3), "s")
             assert ended_s < STALLED_S + EXIT_SLACK_S
             wait_for_more(load)
-        report = node.tail_of_log()
+        report = node.log.read_text()
         assert "consensus stood still" in report
         assert "_on_disk" in report, "the report says where it stood"
         (faults_of(node) / HANG).unlink()

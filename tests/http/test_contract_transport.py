@@ -158,5 +158,5 @@ def test_the_cluster_names_leader_term_indexes_and_members() -> None:
     assert status["commit_index"] == status["applied_index"] == 4
     assert status["members"][0] == {
         "id": "local", "name": "local", "role": "leader", "addresses": {}, "match_index": 4,
-        "lag": 0, "active": True,
+        "lag": 0, "active": True, "level": 1,
     }  # fmt: skip

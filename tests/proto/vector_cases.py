@@ -15,7 +15,7 @@ import msgspec
 
 from felix.proto import cluster, commands, errors, queries, raft, resources, updates
 from felix.proto.codec import encode
-from felix.proto.commands import PROPOSAL_FORMAT, Deleted, Proposal, Stamp
+from felix.proto.commands import Deleted, FeatureLevel, Proposal, Stamp
 from felix.proto.digest import Digest
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.resources import RetentionPolicy, StreamSpec
@@ -129,6 +129,7 @@ def requests() -> list[Case]:
         cluster.UpdateMember(member_id=FOLLOWER, addresses=ADDRESSES),
         cluster.RemoveMember(member="node-2"),
         cluster.TransferLeadership(target="node-2"),
+        commands.SetFeatureLevel(level=2),
     ]
     cases = [
         Case(
@@ -191,6 +192,7 @@ def replies() -> list[Case]:
     answers = {
         "resource": ("the answer to CreateStream, and a read of it", STREAM, 3),
         "deleted": ("the answer to DeleteNamespace with three objects gone", Deleted(7, 3), 7),
+        "feature-level": ("the answer to SetFeatureLevel", FeatureLevel(2), 7),
         "listing": ("a page that is not the last", queries.Listing([STREAM], "b3JkZXJz"), 4),
         "snapshot-chunk": (
             "the only chunk of the metadata at version 4",
@@ -253,7 +255,7 @@ def watch() -> list[Case]:
 def log_and_peers() -> list[Case]:
     """What is written to the log, and what peers say."""
     proposal = Proposal(
-        PROPOSAL_FORMAT,
+        1,
         Stamp(1_760_000_000_002, "req-1", "alice", "10.0.0.7:5123", "key-1"),
         commands.CreateStream(tenant_id="acme", namespace="prod", stream="orders"),
     )

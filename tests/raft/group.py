@@ -128,7 +128,7 @@ class Node:
         assert term is not None
         writer = self.snapshots.begin(index, term)
         writer.write(data)
-        meta = writer.finish(self.core.membership)
+        meta = writer.finish(self.core.membership_at(index))
         kept = Index(first_kept or index + 1)
         self.journal.compact(meta, kept)
         self.core.compact(meta, kept)
@@ -175,7 +175,7 @@ class Group:
                 return
             self.said += said
             for message in said:
-                if not {message.sender, message.to} & self.cut:
+                if not {message.sender, message.to} & self.cut and message.to in self.nodes:
                     self.nodes[message.to].core.step(message)
         raise AssertionError("they never stop talking")
 

@@ -13,23 +13,25 @@ from pathlib import Path
 import pytest
 
 from felix.proto.ids import Index, Term
-from felix.proto.raft import Entry, EntryKind, Membership, SnapshotMeta
-from felix.storage.data_dir import IDENTITY, JOURNAL, DataDir
+from felix.proto.raft import Entry, EntryKind, HardState, Membership, SnapshotMeta
+from felix.storage.data_dir import IDENTITY, JOURNAL, DataDir, read_identity, set_aside
 from felix.storage.errors import Damaged, ForeignDirectory, Locked, StorageError
 from felix.storage.journal import SqliteJournal
-from felix.storage.ports import Identity
+from felix.storage.ports import Identity, Owner
 from felix.storage.snapshots import SnapshotFiles
 from tests.storage import journal_writer
 
 pytestmark = pytest.mark.slow
 
 KILLS = 10
-MINE = Identity("c" * 32, "a" * 32, "alice")
 LATER = SnapshotMeta(Index(99), Term(1), Membership(()), 0, "")
+OWNER = Owner("felix", "alice")
+MINE = Identity("c" * 32, "a" * 32, "alice", "felix")
 HOLD_THE_LOCK = """
 import sys; from pathlib import Path
-from felix.storage.data_dir import DataDir; from felix.storage.ports import Identity
-held = DataDir.open(Path(sys.argv[1]), Identity("c" * 32, "a" * 32, "alice"), may_create=True)
+from felix.storage.data_dir import DataDir; from felix.storage.ports import Identity, Owner
+mine = Identity("c" * 32, "a" * 32, "alice", "felix")
+held = DataDir.open(Path(sys.argv[1]), Owner("felix", "alice"), lambda: mine)
 print("held", flush=True); sys.stdin.read(); held.close()
 """
 
@@ -46,7 +48,7 @@ def process(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def open_mine(path: Path, *, may_create: bool = True) -> DataDir:
-    return DataDir.open(path, MINE, may_create=may_create)
+    return DataDir.open(path, OWNER, (lambda: MINE) if may_create else None)
 
 
 def write_snapshot(files: SnapshotFiles, index: int = 5) -> SnapshotMeta:
@@ -189,24 +191,50 @@ def test_only_the_opening_that_creates_a_directory_is_fresh(tmp_path: Path) -> N
 
 
 def test_an_empty_directory_is_refused_unless_a_cluster_is_being_formed(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="does not vote"):
+    with pytest.raises(StorageError, match="is empty"):
         open_mine(tmp_path, may_create=False)
 
 
-@pytest.mark.parametrize(
-    "stranger",
-    [Identity("d" * 32, "a" * 32, "alice"), Identity("c" * 32, "b" * 32, "bob")],
-    ids=["another cluster", "another node"],
-)
-def test_a_directory_of_somebody_else_is_refused_with_both_ids(
-    tmp_path: Path, stranger: Identity
+@pytest.mark.parametrize("stranger", [Owner("other", "alice"), Owner("felix", "bob")])
+def test_a_directory_of_somebody_else_is_refused_with_both_names(
+    tmp_path: Path, stranger: Owner
 ) -> None:
     open_mine(tmp_path).close()
     with pytest.raises(ForeignDirectory) as refusal:
-        DataDir.open(tmp_path, stranger, may_create=True)
-    differing = "cluster_id" if stranger.cluster_id != MINE.cluster_id else "node_id"
-    assert getattr(MINE, differing) in str(refusal.value)
-    assert getattr(stranger, differing) in str(refusal.value)
+        DataDir.open(tmp_path, stranger)
+    mine, theirs = next(
+        pair
+        for pair in (("felix", stranger.cluster_name), ("alice", stranger.name))
+        if pair[0] != pair[1]
+    )
+    assert mine in str(refusal.value)
+    assert theirs in str(refusal.value)
+
+
+def test_what_is_set_aside_is_kept_and_the_node_is_somebody_new(tmp_path: Path) -> None:
+    opened = open_mine(tmp_path)
+    opened.journal.append(HardState(Term(7), None), [_entry(1)])
+    opened.close()
+    aside = set_aside(tmp_path, OWNER, "b" * 32)
+    new = open_mine(tmp_path, may_create=False)
+    with closing(new):
+        assert new.identity.node_id == "b" * 32
+        assert new.identity.replaces == MINE.node_id
+        assert not new.identity.founder
+        assert new.journal.recover().hard_state == HardState()
+    old = SqliteJournal(aside / JOURNAL, MINE.node_id)
+    with closing(old):
+        assert old.recover().hard_state.term == 7
+    assert read_identity(aside) == MINE
+
+
+def test_setting_aside_twice_keeps_both(tmp_path: Path) -> None:
+    open_mine(tmp_path).close()
+    first = set_aside(tmp_path, OWNER, "b" * 32)
+    second = set_aside(tmp_path, OWNER, "d" * 32)
+    assert first != second
+    assert read_identity(first) == MINE
+    assert (second / JOURNAL).exists()
 
 
 @pytest.mark.parametrize("emptied", [True, False], ids=["emptied", "deleted"])

@@ -8,9 +8,8 @@ from felix.core.catalog.catalog import Applied, Catalog, CatalogLimits
 from felix.core.catalog.dump import Dump
 from felix.core.catalog.rendering import SnapshotRendering
 from felix.core.catalog.view import CatalogView
-from felix.proto.codec import Decoder, encode
+from felix.proto.codec import encode
 from felix.proto.commands import (
-    PROPOSAL_FORMAT,
     AnyCommand,
     CreateCache,
     CreateNamespace,
@@ -22,11 +21,10 @@ from felix.proto.commands import (
 )
 from felix.proto.errors import ErrorReply
 from felix.proto.ids import Index
+from felix.proto.levels import level_of, read_proposal
 from felix.proto.resources import RESOURCE_TYPES, Key, Resource
 
 NOON_MS = 1_700_000_000_000
-
-_proposals = Decoder[Proposal](Proposal)
 
 
 class CatalogLog:
@@ -41,7 +39,7 @@ class CatalogLog:
     def do(self, command: AnyCommand, key: str | None = None, at_ms: int = NOON_MS) -> Applied:
         """Append a command to the log and apply it."""
         stamp = Stamp(at_ms, idempotency_key=key)
-        self.entries.append(encode(Proposal(PROPOSAL_FORMAT, stamp, command)))
+        self.entries.append(encode(Proposal(level_of(command), stamp, command)))
         return apply_entry(self.catalog, self.entries[-1])
 
     def make(self, *commands: AnyCommand) -> list[Resource]:
@@ -49,7 +47,7 @@ class CatalogLog:
         made = []
         for command in commands:
             result = self.do(command).result
-            assert not isinstance(result, ErrorReply | Deleted), result
+            assert isinstance(result, Resource), result
             made.append(result)
         return made
 
@@ -71,7 +69,8 @@ class CatalogLog:
 
 def apply_entry(catalog: Catalog, entry: bytes) -> Applied:
     """Apply the next entry of a log."""
-    return catalog.apply(Index(catalog.applied_index + 1), _proposals.decode(entry))
+    index = Index(catalog.applied_index + 1)
+    return catalog.apply(index, read_proposal(index, entry))
 
 
 def tenant(tenant_id: str = "acme") -> CreateTenant:

@@ -42,6 +42,7 @@ from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import FelixError
 from felix.proto.queries import ClusterStatus, GetCluster
 from felix.proto.rpc import AnyRequest
+from felix.storage.data_dir import read_identity
 from felix.transport.rpc_client import RpcClient
 from tests.support.waiting import eventually
 
@@ -62,19 +63,29 @@ class RunningNode:
         """`folder` becomes the node's own: configuration, log, data and temporary files."""
         self.config = config
         self.name = config.name
-        self.id = config.node_id(config.name)
         self.rpc = f"tcp://{config.listen.rpc}"
         self.endpoints = (self.rpc, f"tcp://{config.listen.watch}")
         self.data_dir = Path(config.data_dir)
         self.scratch = folder / "tmp"
         self.log = folder / "node.log"
         self.config_file = folder / "felix.yaml"
+        self.module = "felix"
+        """What `python -m` runs."""
+        self.build: Path | None = None
+        """The folder with the build that it runs; None: the one under test."""
         self.is_paused = False
         self.module = "felix"
         """What is run; a stand-in may let the disk fail."""
         self._process: subprocess.Popen[bytes] | None = None
         self.scratch.mkdir(parents=True)
         self.config_file.write_text(render(config), encoding="utf-8")
+
+    @property
+    def id(self) -> str:
+        """The identity that the node drew when it first started."""
+        identity = read_identity(self.data_dir)
+        assert identity is not None
+        return identity.node_id
 
     # --- the process --------------------------------------------------------------------------
 
@@ -92,6 +103,7 @@ class RunningNode:
                 stderr=log,
                 env=environment | {"TMPDIR": str(self.scratch), "PYTHONFAULTHANDLER": "1"},
                 start_new_session=True,
+                cwd=self.build,
             )
         self.is_paused = False
 

@@ -11,20 +11,21 @@ import msgspec
 from felix.core.catalog import validation
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.rendering import SnapshotRendering
-from felix.proto import codec
+from felix.proto import codec, levels
 from felix.proto.cluster import Operation
-from felix.proto.commands import PROPOSAL_FORMAT, AnyCommand, Command, Proposal, Stamp
+from felix.proto.commands import AnyCommand, Command, Proposal, Stamp
 from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import ErrorReply, MembershipRefused, ValidationFailed, from_reply
-from felix.proto.ids import Index
+from felix.proto.ids import Index, NodeId
 from felix.proto.queries import ClusterStatus, GetCluster, GetSnapshot, MemberStatus, WatchUpdates
+from felix.proto.raft import Membership
 from felix.proto.rpc import Answer, AnyRequest
 from felix.proto.updates import SnapshotChunk, UpdateBatch
 
 NODE_ID: Final = "local"
 SLICE_RECORDS: Final = 250
+MEMBERSHIP: Final = Membership((NodeId(NODE_ID),))
 
-_proposals = codec.Decoder[Proposal](Proposal)
 _objects = codec.Decoder[list[msgspec.Raw]](list[msgspec.Raw])
 
 
@@ -73,9 +74,10 @@ class LocalControlPlane:
             call.source,
             call.idempotency_key,
         )
-        proposal = _proposals.decode(codec.encode(Proposal(PROPOSAL_FORMAT, stamp, command)))
+        levels.check(command, self._catalog.feature_level, MEMBERSHIP)
+        data = codec.encode(Proposal(levels.level_of(command), stamp, command))
         index = Index(self._catalog.applied_index + 1)
-        applied = self._catalog.apply(index, proposal)
+        applied = self._catalog.apply(index, levels.read_proposal(index, data))
         if applied.updates:
             self._changed.notify_all()
         if isinstance(applied.result, ErrorReply):
@@ -135,4 +137,5 @@ class LocalControlPlane:
             epoch=catalog.epoch,
             digest=catalog.digest,
             members=[member],
+            feature_level=catalog.feature_level,
         )

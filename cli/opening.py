@@ -1,0 +1,107 @@
+"""Opening a node's data directory: finding out which cluster it is for, and starting anew."""
+
+from __future__ import annotations
+
+import select
+import uuid
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from felix.cli.config import Config
+from felix.cli.settings import owner_of, seeds_of
+from felix.core import enrolment
+from felix.proto.control_plane import Call
+from felix.proto.errors import FelixError
+from felix.proto.queries import ClusterStatus, GetCluster
+from felix.storage.data_dir import DataDir, read_identity, set_aside
+from felix.storage.errors import StorageError
+from felix.storage.ports import Identity
+from felix.transport.rpc_client import RpcClient
+
+ASK_S: Final = 0.3
+ASK_AGAIN_S: Final = 0.5
+
+log = structlog.get_logger("felix.serve")
+
+
+class _Stopped(Exception):
+    """Told to stop while waiting."""
+
+
+def open_data_dir(config: Config, stop: int) -> DataDir | None:
+    """Open the data directory, or make a new one; None if told to stop meanwhile.
+
+    `stop` is a descriptor that can be read once this process is to end.
+    Raises: `storage.errors.StorageError`, OSError.
+    """
+    try:
+        return DataDir.open(Path(config.data_dir), owner_of(config), lambda: _draw(config, stop))
+    except _Stopped:
+        return None
+
+
+def start_anew(config: Config, why: str, error: Exception | None = None) -> None:
+    """Put everything aside that cannot be trusted, and be somebody new.
+
+    Only where there are others that have what this node has lost. Raises: `error` where there are
+    none; `storage.errors.StorageError`.
+    """
+    path = Path(config.data_dir)
+    if error is not None and (len(config.cluster.members) == 1 or read_identity(path) is None):
+        raise error
+    aside = set_aside(path, owner_of(config), uuid.uuid4().hex)
+    log.critical(
+        "this node does not trust its data any more and asks to be taken in anew",
+        name=config.name,
+        because=why,
+        set_aside=str(aside),
+    )
+
+
+def _draw(config: Config, stop: int) -> Identity:
+    """Make up a new identity, in the cluster that the other members are, or are to be."""
+    is_founder = config.cluster.bootstrap == "new"
+    if not is_founder and not seeds_of(config):
+        raise StorageError(
+            f"the data directory {config.data_dir} is empty, cluster.bootstrap is 'existing', and "
+            "cluster.members names nobody else who could take this node in"
+        )
+    cluster_id = _cluster_of_the_others(config)
+    if cluster_id is None and is_founder:
+        cluster_id = config.new_cluster_id
+    told = False
+    while cluster_id is None:
+        if not told:
+            told = True
+            log.warning(
+                "waiting for a member of the cluster to answer", seeds=sorted(seeds_of(config))
+            )
+        if select.select([stop], [], [], ASK_AGAIN_S)[0]:
+            raise _Stopped
+        cluster_id = _cluster_of_the_others(config)
+    return Identity(
+        cluster_id=cluster_id,
+        node_id=uuid.uuid4().hex,
+        name=config.name,
+        cluster_name=config.cluster.name,
+        founder=is_founder,
+    )
+
+
+def _cluster_of_the_others(config: Config) -> str | None:
+    """Ask each of the other members which cluster it belongs to."""
+    for there in seeds_of(config).values():
+        client = RpcClient(f"tcp://{there.rpc}")
+        try:
+            call = Call(timeout_s=ASK_S, consistency="stale")
+            status = client.ask(GetCluster(), call).result
+        except FelixError:
+            continue
+        finally:
+            client.close()
+        assert isinstance(status, ClusterStatus)
+        if not enrolment.is_outsider(status):
+            return status.cluster_id
+    return None
