@@ -13,6 +13,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from felix.actors.disk_space import MB
 from felix.actors.node import NodeStatistics
 from felix.core.histogram import HistogramValues
 
@@ -36,6 +37,7 @@ class NodeCollector(Collector):
         yield from _raft(now)
         yield from _catalog(now)
         yield from _watch(now)
+        yield from _disk(now)
 
 
 def _raft(now: NodeStatistics) -> Iterable[Metric]:
@@ -135,6 +137,12 @@ def _watch(now: NodeStatistics) -> Iterable[Metric]:
         "Snapshots rendered for brokers.",
         now.catalog.snapshots_rendered,
     )
+
+
+def _disk(now: NodeStatistics) -> Iterable[Metric]:
+    disk = now.disk
+    yield _gauge("felix_disk_free_bytes", "Free space below the data directory.", disk.free_mb * MB)
+    yield _gauge("felix_disk_low", "Whether only deletes are taken for want of space.", disk.is_low)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

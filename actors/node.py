@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import queue
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from random import SystemRandom
 
@@ -19,10 +17,13 @@ import structlog
 import zmq
 
 from felix.actors.consensus import TICK_S, Consensus, MustStop, RaftStatistics
+from felix.actors.disk_space import DiskSpace, DiskStatistics
+from felix.actors.ending import end_failed
 from felix.actors.enrolment import Enrolment
 from felix.actors.messages import ActorRef, Attach, GetStatistics, HandOver, TurnAway
 from felix.actors.raft_node import RaftNode, RaftNodeParts
 from felix.actors.replica import Replica
+from felix.actors.restoring import restored
 from felix.actors.service import CatalogStatistics, Service
 from felix.actors.snapshot_writer import (
     SnapshotStatistics,
@@ -31,14 +32,14 @@ from felix.actors.snapshot_writer import (
 )
 from felix.actors.watch_fanout import FanoutStatistics, WatchFanout
 from felix.actors.watch_position import WatchPosition
+from felix.actors.watchdog import Pulse, Watchdog
 from felix.core.catalog.catalog import Catalog, CatalogLimits
-from felix.core.catalog.dump import restore
 from felix.core.enrolment import Newcomer
 from felix.core.raft.config import RaftConfig
 from felix.core.raft.core import RaftCore
 from felix.proto.ids import Term
-from felix.proto.levels import EXIT_TOO_OLD, TooOld, check_entries
-from felix.proto.raft import Addresses, Member, Membership, SnapshotMeta
+from felix.proto.levels import TooOld, check_entries
+from felix.proto.raft import Addresses, Member, Membership
 from felix.storage.data_dir import DataDir
 from felix.storage.ports import Recovered
 from felix.transport.contacts import Contacts
@@ -58,7 +59,8 @@ ASK_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 3.0
 FINISH_TIMEOUT_S = 1.0
 LOOK_AGAIN_S = 0.005
-EXIT_ACTOR_FAILED = 70
+STALL_TIMEOUTS = 2
+"""Consensus may stand still for as many of the longest election timeouts."""
 
 log = structlog.get_logger("felix.node")
 
@@ -82,6 +84,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     in_flight_max: int = 4096
     applied_lag_max: int = 10_000
     """A node that has this many entries still to apply is not ready."""
+    disk_free_min_mb: int = 256
+    """With less space on the disk only deletes are taken; 0: never mind."""
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -91,6 +95,7 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     catalog: CatalogStatistics
     fanout: FanoutStatistics
     snapshots: SnapshotStatistics
+    disk: DiskStatistics
 
 
 class Node:
@@ -108,11 +113,16 @@ class Node:
         """`must_stop` hears, in an actor's thread, that this node was removed or went wrong."""
         self._settings = settings
         self._data = data
-        self._fatal = fatal or _end_process
+        self._fatal = fatal or end_failed
         self._must_stop = must_stop
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._contacts = Contacts()
         self._watch_position = WatchPosition()
+        self._disk_space = DiskSpace(data.path, settings.disk_free_min_mb)
+        self._pulse = Pulse()
+        self._watchdog = Watchdog(
+            self._pulse, STALL_TIMEOUTS * settings.raft.election_ticks_max * TICK_S
+        )
         self._failures: queue.SimpleQueue[tuple[str, BaseException]] = queue.SimpleQueue()
         self._restarts: list[float] = []
         self._stopping = False
@@ -125,9 +135,15 @@ class Node:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._start_errors: list[BaseException] = []
         with without_collector():
-            recovered = self._data.journal.recover()
-            check_entries(recovered.entries)
-            catalog = self._restored(recovered.snapshot)
+            journaled = self._data.journal.recover()
+            check_entries(journaled.entries)
+            recovered, catalog = restored(
+                journaled,
+                self._data.snapshots,
+                self._settings.newcomer.cluster_id,
+                self._settings.catalog,
+            )
+        self._disk_space.start()
         if recovered.snapshot:
             self._data.snapshots.prune([recovered.snapshot])
         self._fanout = self._start_fanout()
@@ -135,6 +151,7 @@ class Node:
         self._raft = self._start_raft(recovered, catalog)
         self._enrolment = self._start_enrolment()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
+        self._watchdog.start()
         # What was loaded stays; records are not tracked. The collector finds little, so seldom.
         gc.collect()
         gc.freeze()
@@ -169,6 +186,8 @@ class Node:
     def stop(self) -> None:
         """Stop the actors in reverse order and release everything."""
         self._stopping = True
+        self._watchdog.stop()
+        self._disk_space.stop()
         self._contacts.close()
         for name in ("_enrolment", "_raft", "_snapshots", "_fanout"):
             ref: ActorRef | None = getattr(self, name, None)
@@ -185,7 +204,9 @@ class Node:
             for ref in (self._raft, self._fanout, self._snapshots)
         ]
         node, fanout, snapshots = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
-        return NodeStatistics(node.raft, node.catalog, fanout, snapshots)
+        return NodeStatistics(
+            node.raft, node.catalog, fanout, snapshots, self._disk_space.statistics()
+        )
 
     def why_not_live(self) -> str | None:
         """Say why this process should be restarted; it never needs a quorum to be alive."""
@@ -213,11 +234,6 @@ class Node:
         return None
 
     # --- starting -----------------------------------------------------------------------------
-
-    def _restored(self, snapshot: SnapshotMeta | None) -> Catalog:
-        if snapshot is None:
-            return Catalog(self._settings.newcomer.cluster_id, limits=self._settings.catalog)
-        return restore(self._data.snapshots.chunks(snapshot), self._settings.catalog)
 
     def _start_fanout(self) -> ActorRef:
         settings = self._settings
@@ -293,8 +309,10 @@ class Node:
             self._watch_position,
             consensus.checkpoint,
         )
-        service = Service(me.id, replica, consensus, rpc, forwarder, settings.in_flight_max)
-        return RaftNodeParts(consensus, replica, service, peers.inbox, rpc.socket)
+        service = Service(
+            me.id, replica, consensus, rpc, forwarder, settings.in_flight_max, self._disk_space
+        )
+        return RaftNodeParts(consensus, replica, service, peers.inbox, rpc.socket, self._pulse)
 
     def _up(self, ref: ActorRef) -> ActorRef:
         """Wait until an actor has what it needs, so that the next one can rely on it."""
@@ -343,14 +361,3 @@ class Node:
             else:
                 self._snapshots = self._start_snapshots()
             self._attach()
-
-
-def _end_process(name: str, error: BaseException) -> None:
-    if isinstance(error, TooOld):
-        sys.stderr.write(f"felix-controlplane: {error}\n")
-        sys.stderr.flush()
-        os._exit(EXIT_TOO_OLD)
-    sys.stderr.write(f"felix-controlplane: {name} failed, the node cannot go on\n")
-    traceback.print_exception(error)
-    sys.stderr.flush()
-    os._exit(EXIT_ACTOR_FAILED)

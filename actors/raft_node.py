@@ -28,6 +28,7 @@ from felix.actors.messages import (
 )
 from felix.actors.replica import Replica
 from felix.actors.service import CatalogStatistics, Service
+from felix.actors.watchdog import Pulse
 from felix.proto.errors import NotApplied
 from felix.proto.ids import Index
 from felix.proto.raft import Entry, Membership, SnapshotMeta
@@ -66,6 +67,7 @@ class RaftNodeParts(msgspec.Struct, frozen=True):
     service: Service
     peer_socket: zmq.Socket[bytes]
     rpc_socket: zmq.Socket[bytes]
+    pulse: Pulse
 
 
 class RaftNode(SocketActor):
@@ -92,6 +94,7 @@ class RaftNode(SocketActor):
         self._consensus = parts.consensus
         self._replica = parts.replica
         self._service = parts.service
+        self._pulse = parts.pulse
         self._consensus.attach(self)
         self._peer_socket = parts.peer_socket
         self.listen(parts.peer_socket, self._hear_peer)
@@ -120,6 +123,7 @@ class RaftNode(SocketActor):
 
     @handles(_Tick)
     def _tick(self, message: _Tick) -> None:
+        self._pulse.beats += 1
         now = time.monotonic()
         passed = int((now - self._last_tick) / TICK_S)
         self._last_tick += passed * TICK_S

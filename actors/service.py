@@ -15,6 +15,7 @@ import msgspec
 
 from felix.actors.backups import Backups
 from felix.actors.consensus import Consensus, Leadership
+from felix.actors.disk_space import DiskSpace
 from felix.actors.leaderless import Leaderless
 from felix.actors.operations import Operations
 from felix.actors.read_gate import ReadGate
@@ -96,6 +97,7 @@ class Service:
         rpc: RpcServer,
         forwarder: Forwarder,
         in_flight_max: int,
+        disk_space: DiskSpace,
     ) -> None:
         """`in_flight_max` bounds the requests that are accepted and not answered."""
         self._node_id = node_id
@@ -104,6 +106,7 @@ class Service:
         self._rpc = rpc
         self._forwarder = forwarder
         self._in_flight_max = in_flight_max
+        self._disk_space = disk_space
         self._leadership = Leadership(Term(0), None, is_leader=False)
         self._tokens = 0
         self._commands: dict[int, _Pending] = {}
@@ -172,6 +175,7 @@ class Service:
         if not self._leadership.is_leader:
             self._pass_on(incoming, request.timeout_ms / 1000)
             return
+        self._disk_space.check(command)
         stamp = Stamp(
             time.time_ns() // 1_000_000,
             request.request_id,
@@ -228,6 +232,7 @@ class Service:
             epoch=catalog.epoch,
             digest=catalog.digest,
             members=self._consensus.members(),
+            alarms=self._disk_space.alarms(),
             change_under_way=core.change_is_under_way,
             feature_level=catalog.feature_level,
             removed=[one.id for one in core.membership.removed],

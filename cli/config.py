@@ -93,6 +93,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Requests accepted and not answered; more are refused as `overloaded`."""
     history_updates_max: Positive = 100_000
     """Updates kept for watchers that fell behind."""
+    disk_free_min_mb: Annotated[int, msgspec.Meta(ge=0)] = 256
+    """Space on the data directory's disk below which only deletes are taken; 0: no bound."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 5.0
     """How long an HTTP request waits for the cluster."""
 

@@ -60,6 +60,7 @@ def node_settings(config: Config, identity: Identity, rpc_local: str) -> NodeSet
         snapshot_entries=config.raft.snapshot_entries,
         trail_entries=config.raft.trail_entries,
         in_flight_max=config.limits.in_flight_max,
+        disk_free_min_mb=config.limits.disk_free_min_mb,
     )
 
 

@@ -41,7 +41,7 @@ def write_founder(
         writer.write(chunk)
     meta = writer.finish(Membership(voters=(founder.id,), members=(founder,)))
     snapshots.close()
-    journal = SqliteJournal(path / JOURNAL)
+    journal = SqliteJournal(path / JOURNAL, founder.id)
     try:
         journal.append(HardState(term), ())
         journal.install(meta)

@@ -34,7 +34,7 @@ class DataDir:
         self.fresh = fresh
         """Whether this very opening created it."""
         self._lock = lock
-        self.journal = SqliteJournal(path / JOURNAL)
+        self.journal = SqliteJournal(path / JOURNAL, identity.node_id)
         self.snapshots = SnapshotFiles(path / SNAPSHOTS)
 
     @classmethod
@@ -122,7 +122,7 @@ def set_aside(path: Path, owner: Owner, new_node_id: str) -> Path:
             ),
         )
         # A journal must be there, or the next start takes it for lost.
-        SqliteJournal(path / JOURNAL).close()
+        SqliteJournal(path / JOURNAL, new_node_id).close()
     finally:
         os.close(lock)
     return aside

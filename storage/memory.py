@@ -35,7 +35,7 @@ class MemoryJournal:
         """Take both in one step."""
         if entries and self._entries:
             start = entries[0].index - self._entries[0].index
-            assert 0 <= start <= len(self._entries), "entries must follow or replace what is there"
+            assert 0 <= start <= len(self._entries), "entries follow or replace what is there"
             del self._entries[start:]
         self._entries.extend(entries)
         if hard_state is not None:
@@ -82,6 +82,12 @@ class MemorySnapshots:
             position += _LENGTH.size
             yield data[position : position + length]
             position += length
+
+    def older(self, than: SnapshotMeta) -> list[SnapshotMeta]:
+        """List the snapshots that are still there and stand for less, the newest first."""
+        whole = [meta for meta, data in self._files.items() if _is_whole(meta, data)]
+        older = [meta for meta in whole if meta.index < than.index]
+        return sorted(older, key=lambda meta: meta.index, reverse=True)
 
     def receive(self, meta: SnapshotMeta, offset: int, data: bytes) -> int:
         """Put down a piece of a snapshot; return the next offset wanted."""

@@ -52,14 +52,18 @@ class Journal(Protocol):
     """Log entries, hard state and the snapshot pointer of one node."""
 
     def recover(self) -> Recovered:
-        """Read everything, checking every entry's CRC. Raises: `storage.errors.Damaged`."""
+        """Read everything, checking all of it.
+
+        Raises: `storage.errors.Damaged` when anything that was durable is wrong or missing.
+        """
         ...
 
     def append(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         """Make both durable in one step; on return they survive a power cut.
 
-        Entries replace whatever is stored at and after the first one's index. Raises whatever the
-        disk raised: the caller ends the process and never tries again.
+        Entries replace whatever is stored at and after the first one's index, and follow what is
+        before it. Raises: `storage.errors.DiskFailed`: the caller ends the process and never tries
+        again.
         """
         ...
 
@@ -108,6 +112,10 @@ class SnapshotStore(Protocol):
 
         The whole file's checksum is verified before the first chunk is handed out.
         """
+        ...
+
+    def older(self, than: SnapshotMeta) -> Sequence[SnapshotMeta]:
+        """List the whole snapshots that are still there and stand for less, the newest first."""
         ...
 
     def receive(self, meta: SnapshotMeta, offset: int, data: bytes) -> int:

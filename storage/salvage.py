@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import struct
 import tempfile
-import zlib
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,11 +15,13 @@ from felix.proto import codec
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index, Term
 from felix.proto.raft import Entry, EntryKind, HardState, SnapshotMeta
-from felix.storage.journal import FORMAT, SCHEMA, crc_of
+from felix.storage.errors import Damaged
+from felix.storage.journal import FORMAT, SCHEMA, base_of, meta_of, total_of
+from felix.storage.mark import HighWaterMark
 
 T = TypeVar("T")
 
-_UNREADABLE = (sqlite3.DatabaseError, FelixError, TypeError, ValueError)
+_UNREADABLE = (sqlite3.DatabaseError, Damaged, FelixError, TypeError, ValueError, struct.error)
 
 
 class Salvaged(msgspec.Struct, frozen=True):
@@ -55,26 +57,45 @@ def salvage(journal: Path) -> Salvaged:
 def _read(db: sqlite3.Connection, journal: Path) -> Salvaged:
     damage: list[str] = []
     try:
-        stored = _meta(db, "format")
+        stored = meta_of(db, "format")
     except _UNREADABLE as error:
         return Salvaged(None, None, (), (f"{journal} cannot be read: {error}",))
     if stored != FORMAT:
         return Salvaged(None, None, (), (f"{journal} has format {stored!r}",))
     damage += _structure(db)
     hard_state = _decoded(db, "hard_state", HardState, damage)
-    if hard_state is None:
-        damage.append("term and vote are missing")
     snapshot = _decoded(db, "snapshot", SnapshotMeta, damage)
-    reached = snapshot.index if snapshot else Index(0)
-    behind = _entries(db, Index(reached + 1), damage)
-    if behind and behind[0].index > reached + 1:
+    reached = snapshot.index if snapshot else 0
+    entries = _entries(db, reached, damage)
+    if entries and entries[0].index > reached + 1:
         damage.append(f"entry {reached + 1} is missing")
-        behind = []
-    # What is left of the log before the snapshot's end is wanted only as far as it joins on.
-    before = _entries(db, Index(0), damage, until=reached)
-    if not before or before[-1].index != reached:
-        before = []
-    return Salvaged(hard_state, snapshot, (*before, *behind), tuple(damage))
+        entries = []
+    if entries and entries[-1].index < reached:
+        entries = []  # they do not reach what the snapshot stands for
+    damage += _lost_by_the_mark(db, journal, entries[-1].index if entries else reached)
+    return Salvaged(hard_state, snapshot, tuple(entries), tuple(damage))
+
+
+def _lost_by_the_mark(db: sqlite3.Connection, journal: Path, last: int) -> list[str]:
+    """Hold what is there against the mark that the node kept beside its journal."""
+    file = journal.with_name(journal.name + "-mark")
+    if not file.exists():
+        return []
+    try:
+        owner, (era,) = meta_of(db, "owner").decode(), struct.unpack(">Q", meta_of(db, "era"))
+    except _UNREADABLE as error:
+        return [f"its mark cannot be held against it: {error}"]
+    with tempfile.TemporaryDirectory(prefix="felix-salvage-") as folder:
+        mark = HighWaterMark(Path(shutil.copy(file, folder)), owner)
+        found = mark.read()
+        mark.close()
+    if found is None or found.era < era:
+        return []
+    if found.era > era:
+        return ["the last time that its log was cut is missing"]
+    if found.last_index > last:
+        return [f"entries {last + 1} to {found.last_index} are missing"]
+    return []
 
 
 def _structure(db: sqlite3.Connection) -> list[str]:
@@ -93,43 +114,39 @@ def _structure(db: sqlite3.Connection) -> list[str]:
     return [] if found == ["ok"] else [f"its structure is damaged: {text}" for text in found]
 
 
-def _entries(
-    db: sqlite3.Connection, since: Index, damage: list[str], until: int = 1 << 62
-) -> list[Entry]:
+def _entries(db: sqlite3.Connection, reached: int, damage: list[str]) -> list[Entry]:
+    """Read the log up to the first entry that is damaged or missing.
+
+    What a snapshot stands for, up to `reached`, is not needed: the log begins behind damage there.
+    """
     entries: list[Entry] = []
     try:
-        for index, term, kind, data, crc in db.execute(
-            "select idx, term, kind, data, crc from log where idx between ? and ? order by idx",
-            (since, until),
+        first, total = base_of(db)
+        for expected, row in enumerate(
+            db.execute("select idx, term, kind, data, crc from log order by idx"), start=first
         ):
-            entry = Entry(Index(index), Term(term), EntryKind(kind), data)
-            if crc_of(entry) != crc:
-                damage.append(f"entry {index} does not match its CRC")
+            index, term, kind, data, crc = row
+            if index != expected:
+                damage.append(f"entry {expected} is missing")
                 break
-            if entries and index != entries[-1].index + 1:
-                damage.append(f"entry {entries[-1].index + 1} is missing")
+            total, before = crc, total
+            if total_of(index, term, kind, data, before) == crc:
+                entries.append(Entry(Index(index), Term(term), EntryKind(kind), data))
+                continue
+            damage.append(f"entry {index} does not match its CRC")
+            if index > reached:
                 break
-            entries.append(entry)
+            entries.clear()
     except _UNREADABLE as error:
-        where = entries[-1].index if entries else max(0, since - 1)
+        where = entries[-1].index if entries else 0
         damage.append(f"the log cannot be read after entry {where}: {error}")
     return entries
 
 
 def _decoded(db: sqlite3.Connection, key: str, kind: type[T], damage: list[str]) -> T | None:
     try:
-        value = _meta(db, key)
-        return codec.Decoder[T](kind).decode(value) if value is not None else None
+        value = meta_of(db, key)
+        return codec.Decoder[T](kind).decode(value) if value else None
     except _UNREADABLE as error:
         damage.append(f"{key} cannot be read: {error}")
         return None
-
-
-def _meta(db: sqlite3.Connection, key: str) -> bytes | None:
-    row = db.execute("select value, crc from meta where key = ?", (key,)).fetchone()
-    if row is None:
-        return None
-    value, crc = row
-    if zlib.crc32(value) != crc:
-        raise ValueError("it does not match its CRC")
-    return bytes(value)

@@ -1,39 +1,67 @@
-"""Snapshot files: written in chunks to a temporary name, durable and checked before they count."""
+"""Snapshot files: written in chunks to a temporary name, durable and checked before they count.
+
+A file is `MAGIC`, the chunks (each behind its length and CRC), what the snapshot is (`About`), and
+the length and CRC of that. So a file says by itself what it stands for, and its name has the
+beginning of its checksum.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import msgspec
+import structlog
+
+from felix.proto import codec
+from felix.proto.errors import FelixError
 from felix.proto.ids import Index, Term
 from felix.proto.raft import Membership, SnapshotMeta
 from felix.storage.errors import Damaged
+from felix.storage.files import DiskOperations, FileOperations
 
-MAGIC: Final = b"felix-snapshot-1\n"
+MAGIC: Final = b"felix-snapshot-2\n"
+SUFFIX: Final = ".snapshot"
 _FRAME: Final = struct.Struct(">II")
+"""Length and CRC."""
 _READ_BYTES: Final = 1 << 20
 SYNC_BYTES: Final = 1 << 20
 """A growing file is synced this often. Had the disk all of it to write at the end, commits would
 wait for it: their syncs queue behind."""
 _PARTIAL: Final = ".partial"
+_CHECKSUM_DIGITS: Final = 16
+"""Of the checksum, in a file's name."""
+
+log = structlog.get_logger("felix.snapshots")
+
+
+class About(msgspec.Struct, frozen=True, array_like=True):
+    """What a snapshot file says about itself."""
+
+    index: Index
+    term: Term
+    membership: Membership
+
+
+_abouts: Final[codec.Decoder[About]] = codec.Decoder(About)
 
 
 class SnapshotFiles:
     """See `felix.storage.ports.SnapshotStore`: one folder, one file for each snapshot."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, operations: FileOperations | None = None) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
+        self._operations = operations or DiskOperations()
         self._receiving: _Partial | None = None
 
     def begin(self, index: Index, term: Term) -> SnapshotFileWriter:
         """Start writing the snapshot of the state after `index`."""
-        return SnapshotFileWriter(self._folder, index, term)
+        return SnapshotFileWriter(self._folder, self._operations, index, term)
 
     def read(self, meta: SnapshotMeta, offset: int, length: int) -> bytes:
         """Read raw bytes of a snapshot's file."""
@@ -44,19 +72,38 @@ class SnapshotFiles:
     def chunks(self, meta: SnapshotMeta) -> Iterator[bytes]:
         """Read the chunks as written, after checking the whole file. Raises: Damaged."""
         path = self._path(meta)
-        if not path.exists():
-            raise Damaged(f"the snapshot {path} is missing")
-        if _checksum(path) != meta.checksum:
+        try:
+            size, checksum = path.stat().st_size, _checksum(path)
+        except FileNotFoundError as error:
+            raise Damaged(f"the snapshot {path} is missing") from error
+        except OSError as error:
+            raise Damaged(f"the snapshot {path} cannot be read: {error}") from error
+        if size != meta.size_bytes or checksum != meta.checksum:
             raise Damaged(f"the snapshot {path} does not match its checksum")
         with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise Damaged(f"{path} is not a snapshot")
-            while frame := file.read(_FRAME.size):
-                length, crc = _FRAME.unpack(frame)
+            about, end = _read_about(path, file, size)
+            if about != About(meta.index, meta.term, meta.membership):
+                raise Damaged(f"{path} is another snapshot: {about}")
+            file.seek(len(MAGIC))
+            while file.tell() < end:
+                length, crc = _FRAME.unpack(file.read(_FRAME.size))
                 chunk = file.read(length)
                 if zlib.crc32(chunk) != crc:
                     raise Damaged(f"a chunk of {path} does not match its CRC")
                 yield chunk
+
+    def older(self, than: SnapshotMeta) -> list[SnapshotMeta]:
+        """List the whole snapshots that stand for less, the newest first."""
+        found = []
+        for path in sorted(self._folder.glob("*" + SUFFIX), reverse=True):
+            try:
+                meta = _meta_of(path)
+            except (Damaged, OSError) as error:
+                log.warning("a snapshot is damaged", path=str(path), reason=str(error))
+                continue
+            if meta.index < than.index:
+                found.append(meta)
+        return found
 
     def receive(self, meta: SnapshotMeta, offset: int, data: bytes) -> int:
         """Put down a piece of a snapshot that a peer sends; return the next offset wanted.
@@ -69,8 +116,8 @@ class SnapshotFiles:
             self.close()
             for other in self._folder.glob("*" + _PARTIAL):
                 if other != path:
-                    other.unlink(missing_ok=True)
-            self._receiving = _Partial(path)
+                    self._operations.delete(other)
+            self._receiving = _Partial(self._operations, path)
         receiving = self._receiving
         if offset == receiving.size:
             receiving.write(data)
@@ -83,10 +130,10 @@ class SnapshotFiles:
         path = receiving.path
         assert path == self._partial(meta)
         if (receiving.size, receiving.finish()) != (meta.size_bytes, meta.checksum):
-            path.unlink()
+            self._operations.delete(path)
             return False
-        path.rename(self._path(meta))
-        _sync_folder(self._folder)
+        self._operations.rename(path, self._path(meta))
+        self._operations.sync_folder(self._folder)
         return True
 
     def close(self) -> None:
@@ -105,7 +152,7 @@ class SnapshotFiles:
             if path.name.removesuffix(_PARTIAL).removesuffix(".writing") < newest and (
                 path.name not in kept
             ):
-                path.unlink(missing_ok=True)
+                self._operations.delete(path)
 
     def _path(self, meta: SnapshotMeta) -> Path:
         return self._folder / _name(meta.index, meta.term, meta.checksum)
@@ -118,7 +165,8 @@ class SnapshotFiles:
 class _SyncedFile:
     """A file that grows, its checksum at hand, little of it not yet on the disk."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, operations: FileOperations, file: BinaryIO) -> None:
+        self._operations = operations
         self._file = file
         self._hash = hashlib.blake2b(digest_size=32)
         self._unsynced = 0
@@ -126,7 +174,7 @@ class _SyncedFile:
 
     def write(self, data: bytes) -> None:
         """Append; every `SYNC_BYTES` wait for the disk."""
-        self._file.write(data)
+        self._operations.write(self._file, data)
         self._count(data)
         self._unsynced += len(data)
         if self._unsynced >= SYNC_BYTES:
@@ -138,8 +186,8 @@ class _SyncedFile:
 
     def finish(self) -> str:
         """Make all of it durable; give its checksum."""
-        self._sync()
-        self._file.close()
+        with self._file:
+            self._sync()
         return self._hash.hexdigest()
 
     def close(self) -> None:
@@ -148,16 +196,15 @@ class _SyncedFile:
 
     def _sync(self) -> None:
         self._unsynced = 0
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._operations.sync(self._file)
 
 
 class _Partial(_SyncedFile):
     """A snapshot as far as it has been received."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, operations: FileOperations, path: Path) -> None:
         """Go on with what is there."""
-        super().__init__(path.open("a+b"))
+        super().__init__(operations, operations.go_on(path))
         self.path = path
         self._file.seek(0)
         while block := self._file.read(_READ_BYTES):
@@ -172,12 +219,13 @@ class _Partial(_SyncedFile):
 class SnapshotFileWriter:
     """See `felix.storage.ports.SnapshotWriter`."""
 
-    def __init__(self, folder: Path, index: Index, term: Term) -> None:
+    def __init__(self, folder: Path, operations: FileOperations, index: Index, term: Term) -> None:
         self._folder = folder
+        self._operations = operations
         self._index = index
         self._term = term
         self._path = folder / (_name(index, term, "") + ".writing")
-        self._file = _SyncedFile(self._path.open("wb"))
+        self._file = _SyncedFile(operations, operations.create(self._path))
         self._file.write(MAGIC)
 
     def write(self, chunk: bytes) -> None:
@@ -187,19 +235,23 @@ class SnapshotFileWriter:
 
     def finish(self, membership: Membership) -> SnapshotMeta:
         """Make it durable and say what it is."""
+        about = codec.encode(About(self._index, self._term, membership))
+        self._file.write(about)
+        self._file.write(_FRAME.pack(len(about), zlib.crc32(about)))
         checksum = self._file.finish()
-        self._path.rename(self._folder / _name(self._index, self._term, checksum))
-        _sync_folder(self._folder)
-        return SnapshotMeta(self._index, self._term, membership, self._file.size, checksum)
+        meta = SnapshotMeta(self._index, self._term, membership, self._file.size, checksum)
+        self._operations.rename(self._path, self._folder / _name(self._index, self._term, checksum))
+        self._operations.sync_folder(self._folder)
+        return meta
 
     def abandon(self) -> None:
         """Throw it away."""
         self._file.close()
-        self._path.unlink(missing_ok=True)
+        self._operations.delete(self._path)
 
 
 def _name(index: Index, term: Term, checksum: str) -> str:
-    return f"{index:020d}-{term:020d}-{checksum[:16]}.snapshot"
+    return f"{index:020d}-{term:020d}-{checksum[:_CHECKSUM_DIGITS]}{SUFFIX}"
 
 
 def _checksum(path: Path) -> str:
@@ -210,9 +262,31 @@ def _checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _meta_of(path: Path) -> SnapshotMeta:
+    """Read what a file says it is. Raises: Damaged, OSError."""
+    size, checksum = path.stat().st_size, _checksum(path)
+    with path.open("rb") as file:
+        about, _ = _read_about(path, file, size)
+    if path.name != _name(about.index, about.term, checksum):
+        raise Damaged(f"{path} does not match the checksum in its name")
+    return SnapshotMeta(about.index, about.term, about.membership, size, checksum)
+
+
+def _read_about(path: Path, file: BinaryIO, size: int) -> tuple[About, int]:
+    """Read what stands behind the chunks, and where they end. Raises: Damaged."""
+    end = size - _FRAME.size
+    if end < len(MAGIC) or file.read(len(MAGIC)) != MAGIC:
+        raise Damaged(f"{path} is not a snapshot")
+    file.seek(end)
+    length, crc = _FRAME.unpack(file.read(_FRAME.size))
+    start = end - length
+    if start < len(MAGIC):
+        raise Damaged(f"{path} is cut short")
+    file.seek(start)
+    about = file.read(length)
+    if zlib.crc32(about) != crc:
+        raise Damaged(f"the end of {path} does not match its CRC")
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return _abouts.decode(about), start
+    except FelixError as error:
+        raise Damaged(f"the end of {path} cannot be read: {error}") from error

@@ -147,7 +147,7 @@ def test_a_node_whose_log_is_too_new_for_it_ends_and_says_so() -> None:
         (node,) = one.nodes
         node.terminate()
         assert node.wait() == 0
-        with closing(SqliteJournal(node.data_dir / "journal.db")) as journal:
+        with closing(SqliteJournal(node.data_dir / "journal.db", node.id)) as journal:
             entries = journal.recover().entries
             index, term = Index(entries[-1].index + 1), Term(entries[-1].term)
             data = encode(Proposal(2, Stamp(1), SetFeatureLevel(level=2)))

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 STOP_S = 5.0
 GONE = {"X", "Z"}
-DATA = {"identity.json", "journal.db", "lock", "snapshots"}
+DATA = {"identity.json", "journal.db", "journal.db-mark", "lock", "snapshots"}
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def test_an_entry_of_an_unknown_kind_is_no_damage_and_not_passed_over(tmp_path: 
     journal.recover()
     journal.append(None, [Entry(Index(1), Term(1), EntryKind.COMMAND, b"data")])
     journal.close()
-    crc = zlib.crc32(b"data", zlib.crc32(struct.pack(">QQB", 1, 1, 77)))
+    crc = zlib.crc32(b"data", zlib.crc32(struct.pack(">QQBI", 1, 1, 77, 0)))
     with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as database:
         database.execute("update log set kind = 77, crc = ? where idx = 1", (crc,))
     journal = SqliteJournal(tmp_path / "journal.db")

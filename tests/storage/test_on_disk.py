@@ -24,6 +24,7 @@ from tests.storage import journal_writer
 pytestmark = pytest.mark.slow
 
 KILLS = 10
+LATER = SnapshotMeta(Index(99), Term(1), Membership(()), 0, "")
 OWNER = Owner("felix", "alice")
 MINE = Identity("c" * 32, "a" * 32, "alice", "felix")
 HOLD_THE_LOCK = """
@@ -50,8 +51,8 @@ def open_mine(path: Path, *, may_create: bool = True) -> DataDir:
     return DataDir.open(path, OWNER, (lambda: MINE) if may_create else None)
 
 
-def write_snapshot(files: SnapshotFiles) -> SnapshotMeta:
-    writer = files.begin(Index(5), Term(1))
+def write_snapshot(files: SnapshotFiles, index: int = 5) -> SnapshotMeta:
+    writer = files.begin(Index(index), Term(1))
     for chunk in (b"one" * 100, b"two" * 100):
         writer.write(chunk)
     return writer.finish(Membership(()))
@@ -107,16 +108,6 @@ def test_a_flipped_byte_in_an_entry_is_noticed(tmp_path: Path) -> None:
         journal.close()
 
 
-def test_a_hole_in_the_log_is_noticed(tmp_path: Path) -> None:
-    journal = SqliteJournal(tmp_path / "journal.db")
-    journal.recover()
-    for index in (1, 3):
-        journal.append(None, [Entry(Index(index), Term(1), EntryKind.NOOP, b"")])
-    with pytest.raises(Damaged, match="entry 2 is missing"):
-        journal.recover()
-    journal.close()
-
-
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(b"not a database at all, but long enough to look at" * 100)
@@ -124,14 +115,37 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         SqliteJournal(path)
 
 
-@pytest.mark.parametrize("lost_bytes", [1, 300, 500])
-def test_a_torn_snapshot_is_refused_before_its_first_chunk(tmp_path: Path, lost_bytes: int) -> None:
+@pytest.mark.parametrize("content", ["missing", "empty", "zeros", "another", "a folder"])
+def test_what_is_not_the_snapshot_is_refused_before_its_first_chunk(
+    tmp_path: Path, content: str
+) -> None:
     files = SnapshotFiles(tmp_path)
     meta = write_snapshot(files)
     path = only_file(tmp_path)
-    path.write_bytes(path.read_bytes()[:-lost_bytes])
+    whole = path.read_bytes()
+    path.unlink()
+    if content == "a folder":
+        path.mkdir()
+    elif content == "another":
+        write_snapshot(files, index=6)
+        only_file(tmp_path).rename(path)
+    elif content != "missing":
+        path.write_bytes(b"" if content == "empty" else bytes(len(whole)))
     with pytest.raises(Damaged):
         next(iter(files.chunks(meta)))
+    assert files.older(LATER) == []
+
+
+def test_a_snapshot_cut_anywhere_is_refused_before_its_first_chunk(tmp_path: Path) -> None:
+    files = SnapshotFiles(tmp_path)
+    meta = write_snapshot(files)
+    path = only_file(tmp_path)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(Damaged):
+            next(iter(files.chunks(meta)))
+        assert files.older(LATER) == []
 
 
 def test_every_flipped_byte_of_a_snapshot_is_noticed(tmp_path: Path) -> None:
@@ -145,6 +159,7 @@ def test_every_flipped_byte_of_a_snapshot_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(Damaged):
             next(iter(files.chunks(meta)))
+        assert files.older(LATER) == []
 
 
 def test_a_snapshot_half_written_by_a_crash_is_pruned(tmp_path: Path) -> None:
@@ -207,7 +222,7 @@ def test_what_is_set_aside_is_kept_and_the_node_is_somebody_new(tmp_path: Path) 
         assert new.identity.replaces == MINE.node_id
         assert not new.identity.founder
         assert new.journal.recover().hard_state == HardState()
-    old = SqliteJournal(aside / JOURNAL)
+    old = SqliteJournal(aside / JOURNAL, MINE.node_id)
     with closing(old):
         assert old.recover().hard_state.term == 7
     assert read_identity(aside) == MINE
@@ -262,7 +277,10 @@ def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
         "update meta set value = x'9205c0' where key = 'hard_state'",
         "update log set kind = 77 where idx = 2",
         "update log set data = 'text' where idx = 2",
+        "update meta set key = 'snapsho' where key = 'snapshot'",
         "delete from log where idx = 1",
+        "delete from log where idx = 2",
+        "delete from log where idx = 3",
     ],
 )
 def test_whatever_is_missing_or_changed_in_the_journal_is_noticed(
@@ -278,6 +296,24 @@ def test_whatever_is_missing_or_changed_in_the_journal_is_noticed(
         database.execute(damage)
     journal = SqliteJournal(tmp_path / "journal.db")
     with closing(journal), pytest.raises(Damaged):
+        journal.recover()
+
+
+def test_an_entry_that_a_leader_had_replaced_and_that_is_back_is_noticed(tmp_path: Path) -> None:
+    """As when the database is newer than what is left of the write-ahead file."""
+    path = tmp_path / "journal.db"
+    journal = SqliteJournal(path)
+    journal.recover()
+    journal.append(None, [_entry(n) for n in range(1, 6)])
+    (replaced,) = journal._db.execute("select * from log where idx = 3").fetchall()
+    journal.append(
+        None, [Entry(Index(n), Term(2), EntryKind.COMMAND, b"other") for n in range(3, 8)]
+    )
+    journal.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("replace into log values(?,?,?,?,?)", replaced)
+    journal = SqliteJournal(path)
+    with closing(journal), pytest.raises(Damaged, match="entry 4 "):
         journal.recover()
 
 

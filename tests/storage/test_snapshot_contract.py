@@ -207,3 +207,10 @@ def test_an_abandoned_snapshot_leaves_the_others_alone(store: SnapshotStore) -> 
     writer.write(b"half")
     writer.abandon()
     assert list(store.chunks(kept)) == CHUNKS
+
+
+def test_older_ones_are_listed_the_newest_first(store: SnapshotStore) -> None:
+    first, second, third = (write(store, index) for index in (10, 20, 30))
+    assert list(store.older(third)) == [second, first]
+    assert list(store.older(first)) == []
+    assert list(store.chunks(store.older(third)[0])) == CHUNKS

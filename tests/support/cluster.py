@@ -19,8 +19,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -74,6 +74,8 @@ class RunningNode:
         self.build: Path | None = None
         """The folder with the build that it runs; None: the one under test."""
         self.is_paused = False
+        self.module = "felix"
+        """What is run; a stand-in may let the disk fail."""
         self._process: subprocess.Popen[bytes] | None = None
         self.scratch.mkdir(parents=True)
         self.config_file.write_text(render(config), encoding="utf-8")
@@ -298,8 +300,13 @@ def cluster(
     http: bool = False,
     raft: RaftTimings | None = None,
     limits: LimitsConfig | None = None,
+    module: str = "felix",
+    disk: Callable[[RunningNode], AbstractContextManager[object]] | None = None,
 ) -> Iterator[Cluster]:
-    """Run a fresh cluster until the block ends; every node is ready when it begins."""
+    """Run a fresh cluster until the block ends; every node is ready when it begins.
+
+    `module` is what is run; `disk` puts something below a node's data before it starts.
+    """
     folder = Path(tempfile.mkdtemp(prefix="felix-test-"))  # short: it holds ipc sockets
     found = Cluster(
         [
@@ -315,7 +322,12 @@ def cluster(
             for config in make_configs(folder, nodes)
         ]
     )
+    disks = ExitStack()
     try:
+        for node in found.nodes:
+            node.module = module
+            if disk is not None:
+                disks.enter_context(disk(node))
         found.start()
         yield found
     except BaseException:
@@ -323,6 +335,7 @@ def cluster(
         raise
     finally:
         found.close()
+        disks.close()
         shutil.rmtree(folder)
 
 
