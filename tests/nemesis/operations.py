@@ -1,0 +1,100 @@
+"""Faults that the cluster does to itself when it is asked to: leadership and membership."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Final
+
+from felix.proto.cluster import AddMember, AnyOperation, RemoveMember, TransferLeadership
+from felix.proto.control_plane import Call
+from felix.proto.errors import FelixError, UnknownMessage
+from felix.proto.raft import Addresses
+from tests.nemesis.faults import Fault
+from tests.nemesis.machines import Machine, leader_of
+from tests.support.waiting import eventually
+
+TIMEOUT_S: Final = 5.0
+END_S: Final = 20.0
+
+
+class Operation(Fault):
+    """Base of what is asked for; not possible with nodes that do not know how."""
+
+    probe: AnyOperation
+
+    def is_possible(self) -> bool:
+        """Ask for what must be refused: only how it is refused counts."""
+        try:
+            self.stage.machines[0].ask(self.probe, Call(timeout_s=TIMEOUT_S))
+        except UnknownMessage:
+            return False
+        except FelixError:
+            return True
+        return True
+
+    def _ask(self, operation: AnyOperation) -> bool:
+        """Ask a node that runs; the cluster may refuse, and may be in no state to answer."""
+        alive = [one for one in self.stage.machines if one.is_running and not one.is_paused]
+        if not alive:
+            return False
+        try:
+            self.stage.chaos.choice(alive).ask(operation, Call(timeout_s=TIMEOUT_S))
+        except FelixError:
+            return False
+        return True
+
+
+class Transfer(Operation):
+    """Leadership handed over, to a node of chance or to whom the leader thinks best."""
+
+    name = "transfer"
+    probe = TransferLeadership(target="nobody")
+
+    def begin(self) -> str:
+        target = self.stage.chaos.choice(["", *self.stage.names()])
+        return (target or "anybody") if self._ask(TransferLeadership(target=target)) else ""
+
+
+class Replacement(Operation):
+    """A member removed for good, and a new one with an empty disk and its name taken in."""
+
+    name = "membership"
+    probe = RemoveMember(member="nobody")
+
+    def begin(self) -> str:
+        leader = leader_of(self.stage.machines)
+        self.machine: Machine | None = None
+        chosen = self.stage.choose()
+        if chosen is leader and self.stage.chaos.random() < 0.5:
+            return ""
+        chosen.may_end = True
+        if not self._ask(RemoveMember(member=chosen.name)):
+            chosen.may_end = chosen.name in self._members()
+            return ""
+        self.machine = chosen
+        return chosen.name
+
+    def end(self) -> None:
+        """Give the name a new node; returns when the cluster has taken it in."""
+        machine = self.machine
+        if machine is None:
+            return
+        machine.kill()
+        shutil.rmtree(machine.data_dir)
+        machine.start()
+        eventually(lambda: machine.status(0.5) is not None, END_S)
+        status = machine.status()
+        assert status is not None
+        listen = machine.config.listen
+        own = {one.name: one for one in machine.config.cluster.members}[machine.name]
+        request = AddMember(
+            member_id=status.node_id,
+            name=machine.name,
+            addresses=Addresses(own.peers, own.rpc, listen.watch, listen.http, listen.metrics),
+        )
+        eventually(lambda: self._ask(request), END_S)
+        machine.may_end = False
+
+    def _members(self) -> set[str]:
+        known = [one.status(0.5) for one in self.stage.machines if one.is_running]
+        return {member.name for one in known if one is not None for member in one.members}
