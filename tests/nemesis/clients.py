@@ -46,15 +46,18 @@ class Clients:
         seed: int,
         count: int = 10,
         pause_s: float = 0.01,
+        strict_age: bool = False,
         trust_stale_reads: bool = False,
     ) -> None:
         """`pause_s` between two operations of a client keeps the machine from being the limit.
 
+        With `strict_age` the age of a stale read has to be true whatever the network does.
         `trust_stale_reads` writes stale reads down as linearizable: a client that is wrong, which
         the checker must notice.
         """
         self.history = history
         self.network = network
+        self.strict_age = strict_age
         self.acknowledged_at = 0.0
         """When the last write that was acknowledged began; monotonic."""
         self._connections = {node.name: RpcClient(node.rpc) for node in nodes}
@@ -132,7 +135,7 @@ class _Client:
         query = GetCache(tenant_id=TENANT, namespace=NAMESPACE, cache=key)
         node = self._chaos.choice(self._nodes)
         attempt = self._try(query, node, Call(consistency=consistency))
-        if stale:
+        if stale and not self._crowd.strict_age:
             late_s = self._crowd.network.late_s(node)
             attempt = msgspec.structs.replace(attempt, late_s=late_s)
         if self._crowd._trust_stale_reads:

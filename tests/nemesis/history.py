@@ -35,7 +35,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     catalog_version: int = 0
     age_ms: int = 0
     late_s: float = 0.0
-    """How old a message from another node could be that reached this one at the time."""
+    """For so long the node may have missed what others said, or they what it said."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

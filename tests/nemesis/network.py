@@ -65,20 +65,23 @@ class Network:
         self._cuts: Counter[Way] = Counter()
         self._slow: Counter[str] = Counter()
         self._disturbed: dict[str, tuple[float, float]] = {}
-        """When what a node hears began to come late, and when it last did so; monotonic."""
+        """When a node began to be cut off, by whatever, and when it last was; monotonic."""
 
     def late_s(self, name: str) -> float:
-        """Tell how old a message can be that reaches a node now; 0 if the network is in order."""
+        """Tell for how long a node may have missed what others said, or they what it said."""
         now = time.monotonic()
         since, until = self._disturbed.get(name, (now, -math.inf))
         return now - since if self._is_disturbed(name) or now < until + AFTER_S else 0.0
 
     def _is_disturbed(self, name: str) -> bool:
-        cut = any(count and target == name for (_, target), count in self._cuts.items())
-        return cut or any(count and slow != name for slow, count in self._slow.items())
+        cut = any(count and name in way for way, count in self._cuts.items())
+        return cut or any(self._slow.values())
+
+    def note_standstill(self, name: str) -> None:
+        """Note that a node is about to end, or has just been started."""
+        self._note([name])
 
     def _note(self, targets: Iterable[str]) -> None:
-        """Note that from now on, or up to now, messages to these nodes are late."""
         now = time.monotonic()
         for target in targets:
             since, until = self._disturbed.get(target, (now, now))
@@ -88,27 +91,27 @@ class Network:
     def cut(self, ways: Iterable[Way]) -> None:
         """Let nothing more through."""
         for way in ways:
-            self._note([way[1]])
+            self._note(way)
             self._cuts[way] += 1
             self.backend.set_cut(way, is_cut=True)
 
     def mend(self, ways: Iterable[Way]) -> None:
         """Take a `cut` back."""
         for way in ways:
-            self._note([way[1]])
+            self._note(way)
             self._cuts[way] -= 1
             if not self._cuts[way]:
                 self.backend.set_cut(way, is_cut=False)
 
     def slow(self, name: str) -> None:
         """Make everything that a node says late."""
-        self._note(one for one in self._names if one != name)
+        self._note(self._names)
         self._slow[name] += 1
         self.backend.set_slow(name, is_slow=True)
 
     def hasten(self, name: str) -> None:
         """Take a `slow` back."""
-        self._note(one for one in self._names if one != name)
+        self._note(self._names)
         self._slow[name] -= 1
         if not self._slow[name]:
             self.backend.set_slow(name, is_slow=False)

@@ -42,6 +42,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 3
     faults: tuple[str, ...] = tuple(FAULTS)
     clients: int = 10
+    strict_age: bool = False
+    """Hold the age of a stale read against the clock while the network is disturbed, too."""
     trust_stale_reads: bool = False
     """Break the clients, to see that it is noticed."""
     folder: Path
@@ -59,6 +61,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if self.faults != tuple(FAULTS):
             words.append(f"--faults {','.join(self.faults)}")
+        if self.strict_age:
+            words.append("--strict-age")
         if self.trust_stale_reads:
             words.append("--trust-stale-reads")
         return " ".join(words)
@@ -100,6 +104,7 @@ def run(plan: Plan) -> Result:
             network,
             seed=plan.seed,
             count=plan.clients,
+            strict_age=plan.strict_age,
             trust_stale_reads=plan.trust_stale_reads,
         )
         nemesis = Nemesis(machines, network, plan.seed, plan.faults)
