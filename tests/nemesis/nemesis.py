@@ -119,9 +119,8 @@ class Nemesis:
                 fault = FAULTS[name](stage)
                 to = fault.begin()
                 self.log.append(Done(time.monotonic(), name, to))
-                if to:
-                    speak(f"{name} {to}")
-                    self.counts[name] += 1
+                self.counts[name] += bool(to)
+                speak(f"{name} {to or 'did not come about'}")
                 begun.append(fault)
             self.pairs += len(begun) == 2
             self._clock.wait(hold_s)

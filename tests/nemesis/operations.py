@@ -10,7 +10,7 @@ from felix.proto.control_plane import Call
 from felix.proto.errors import FelixError, UnknownMessage
 from felix.proto.raft import Addresses
 from tests.nemesis.faults import Fault
-from tests.nemesis.machines import Machine, leader_of
+from tests.nemesis.history import Outcome
 from tests.support.waiting import eventually
 
 TIMEOUT_S: Final = 5.0
@@ -32,16 +32,16 @@ class Operation(Fault):
             return True
         return True
 
-    def _ask(self, operation: AnyOperation) -> bool:
+    def _ask(self, operation: AnyOperation) -> Outcome:
         """Ask a node that runs; the cluster may refuse, and may be in no state to answer."""
         alive = [one for one in self.stage.machines if one.is_running and not one.is_paused]
         if not alive:
-            return False
+            return "not_applied"
         try:
             self.stage.chaos.choice(alive).ask(operation, Call(timeout_s=TIMEOUT_S))
-        except FelixError:
-            return False
-        return True
+        except FelixError as error:
+            return error.outcome
+        return "ok"
 
 
 class Transfer(Operation):
@@ -52,7 +52,8 @@ class Transfer(Operation):
 
     def begin(self) -> str:
         target = self.stage.chaos.choice(["", *self.stage.names()])
-        return (target or "anybody") if self._ask(TransferLeadership(target=target)) else ""
+        done = self._ask(TransferLeadership(target=target)) == "ok"
+        return (target or "anybody") if done else ""
 
 
 class Replacement(Operation):
@@ -62,23 +63,25 @@ class Replacement(Operation):
     probe = RemoveMember(member="nobody")
 
     def begin(self) -> str:
-        leader = leader_of(self.stage.machines)
-        self.machine: Machine | None = None
-        chosen = self.stage.choose()
-        if chosen is leader and self.stage.chaos.random() < 0.5:
+        self.machine = self.stage.choose()
+        self.removal: RemoveMember | None = None
+        status = self.machine.status(0.5)
+        if status is None:
             return ""
-        chosen.may_end = True
-        if not self._ask(RemoveMember(member=chosen.name)):
-            chosen.may_end = chosen.name in self._members()
+        removal = RemoveMember(member=status.node_id)
+        outcome = self._ask(removal)
+        if outcome == "not_applied":
             return ""
-        self.machine = chosen
-        return chosen.name
+        self.machine.may_end = True
+        self.removal = removal
+        return self.machine.name
 
     def end(self) -> None:
-        """Give the name a new node; returns when the cluster has taken it in."""
-        machine = self.machine
-        if machine is None:
+        """Give the name a new node, once the old one is known to be gone."""
+        if self.removal is None:
             return
+        machine, removal = self.machine, self.removal
+        eventually(lambda: self._ask(removal) in {"ok", "gone"}, END_S)
         machine.kill()
         shutil.rmtree(machine.data_dir)
         machine.start()
@@ -92,9 +95,5 @@ class Replacement(Operation):
             name=machine.name,
             addresses=Addresses(own.peers, own.rpc, listen.watch, listen.http, listen.metrics),
         )
-        eventually(lambda: self._ask(request), END_S)
+        eventually(lambda: self._ask(request) == "ok", END_S)
         machine.may_end = False
-
-    def _members(self) -> set[str]:
-        known = [one.status(0.5) for one in self.stage.machines if one.is_running]
-        return {member.name for one in known if one is not None for member in one.members}

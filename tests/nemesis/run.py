@@ -91,6 +91,7 @@ def run(plan: Plan) -> Result:
     """Do all of it; what is needed to look into a failure is in `plan.folder` afterwards."""
     # That they lose their nodes is what a watcher has to say in such a run, and it says it often.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    shutil.rmtree(plan.folder, ignore_errors=True)
     history, wrong = History(), []
     with _machines(plan) as (cluster, machines, network), ExitStack() as stack:
         cluster.start()
@@ -119,7 +120,9 @@ def run(plan: Plan) -> Result:
                 clients.stop()
                 status = cluster.wait_converged(CONVERGED_S)
             except AssertionError as error:
-                wrong.append(f"it did not recover: {error}")
+                last = time.monotonic() - clients.acknowledged_at
+                views = "\n".join(f"{one.name}: {one.status()}" for one in machines)
+                wrong.append(f"it did not recover: {error}; last write {last:.1f} s ago\n{views}")
         wrong += nemesis.deaths
         if status is not None:
             wrong += _faults_of(watchers, status)
@@ -191,7 +194,6 @@ def _keep(
     plan: Plan, result: Result, history: History, nemesis: Nemesis, machines: Sequence[Machine]
 ) -> None:
     """Write down everything that may help."""
-    shutil.rmtree(plan.folder, ignore_errors=True)
     plan.folder.mkdir(parents=True)
     history.save(plan.folder / "history.jsonl")
     lines = [msgspec.json.encode(one) for one in nemesis.log]
