@@ -27,14 +27,14 @@ class Finding(msgspec.Struct, frozen=True):
     """Up to the first answer that cannot be explained."""
     judgement: Judgement
 
-    def text(self) -> str:
-        """Show the last calls before the contradiction, and those that found a place."""
+    def text(self, shown: int = SHOWN_CALLS) -> str:
+        """Show the last calls before the contradiction, and those that are open."""
         ordered = sorted(self.calls, key=lambda call: (call.ended, call.begun))
         ended = [call for call in ordered if call.ended != OPEN]
         still_open = [call for call in ordered if call.ended == OPEN]
         lines = [f"{self.key}: {len(self.calls)} calls, the last answer cannot be explained:"]
-        lines += [f"  {_text(call)}" for call in ended[-SHOWN_CALLS:]]
-        lines += [f"  {_text(call)}" for call in still_open[-SHOWN_CALLS:]]
+        lines += [f"  {_text(call)}" for call in ended[-shown:]]
+        lines += [f"  {_text(call)}" for call in still_open[-shown:]]
         return "\n".join(lines)
 
 

@@ -198,7 +198,7 @@ def _keep(
     history.save(plan.folder / "history.jsonl")
     lines = [msgspec.json.encode(one) for one in nemesis.log]
     (plan.folder / "faults.jsonl").write_bytes(b"\n".join(lines))
-    texts = [finding.text() for finding in result.report.findings]
+    texts = [finding.text(len(finding.calls)) for finding in result.report.findings]
     texts += [f"undecided: {key}" for key in result.report.undecided]
     (plan.folder / "findings.txt").write_text(
         "\n\n".join([plan.command(), *result.wrong, *result.report.broken, *texts]) + "\n"
