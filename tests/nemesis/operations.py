@@ -21,6 +21,8 @@ class Operation(Fault):
     """Base of what is asked for; not possible with nodes that do not know how."""
 
     probe: AnyOperation
+    refusal = ""
+    """What the last one that failed was told."""
 
     def is_possible(self) -> bool:
         """Ask for what must be refused: only how it is refused counts."""
@@ -33,13 +35,15 @@ class Operation(Fault):
         return True
 
     def _ask(self, operation: AnyOperation) -> Outcome:
-        """Ask a node that runs; the cluster may refuse, and may be in no state to answer."""
+        """Ask a member that runs; the cluster may refuse, and may be in no state to answer."""
         alive = [one for one in self.stage.machines if one.is_running and not one.is_paused]
+        alive = [one for one in alive if not one.may_end] or alive
         if not alive:
             return "not_applied"
         try:
             self.stage.chaos.choice(alive).ask(operation, Call(timeout_s=TIMEOUT_S))
         except FelixError as error:
+            self.refusal = f"{error.code}: {error.message} {error.details}"
             return error.outcome
         return "ok"
 
@@ -80,8 +84,8 @@ class Replacement(Operation):
         """Give the name a new node, once the old one is known to be gone."""
         if self.removal is None:
             return
-        machine, removal = self.machine, self.removal
-        eventually(lambda: self._ask(removal) in {"ok", "gone"}, END_S)
+        machine = self.machine
+        self._insist(self.removal)
         machine.kill()
         shutil.rmtree(machine.data_dir)
         machine.start()
@@ -90,10 +94,18 @@ class Replacement(Operation):
         assert status is not None
         listen = machine.config.listen
         own = {one.name: one for one in machine.config.cluster.members}[machine.name]
-        request = AddMember(
-            member_id=status.node_id,
-            name=machine.name,
-            addresses=Addresses(own.peers, own.rpc, listen.watch, listen.http, listen.metrics),
+        self._insist(
+            AddMember(
+                member_id=status.node_id,
+                name=machine.name,
+                addresses=Addresses(own.peers, own.rpc, listen.watch, listen.http, listen.metrics),
+            )
         )
-        eventually(lambda: self._ask(request) == "ok", END_S)
         machine.may_end = False
+
+    def _insist(self, operation: AnyOperation) -> None:
+        """Ask until it is done: asking again changes nothing."""
+        try:
+            eventually(lambda: self._ask(operation) in {"ok", "gone"}, END_S)
+        except AssertionError as error:
+            raise AssertionError(f"{operation} is not carried out: {self.refusal}") from error
