@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 CHUNK_BYTES = 64 << 10
 HELD_CHUNKS_MAX = 64
@@ -35,6 +36,7 @@ class Proxy:
         self._nodes = nodes
         self._open: dict[tuple[str, str], asyncio.Event] = {}
         self._delay_s: dict[str, float] = {}
+        self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
@@ -68,33 +70,27 @@ class Proxy:
         self._loop.close()
 
     async def _end(self) -> None:
+        for server in self._servers:
+            server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _listen(self, routes: Sequence[Route]) -> None:
         for route in routes:
-            self._keep(self._serve(route))
-        await asyncio.sleep(0)
+            host, _, port = route.front.rpartition(":")
+            accepted = functools.partial(self._accepted, route)
+            self._servers.append(await asyncio.start_server(accepted, host, int(port)))
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
+    async def _accepted(
+        self, route: Route, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, route: Route) -> None:
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await self._carry(route, reader, writer)
-
-        host, _, port = route.front.rpartition(":")
-        server = await asyncio.start_server(accepted, host, int(port))
-        async with server:
-            await server.serve_forever()
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await self._carry(route, reader, writer)
 
     async def _carry(
         self, route: Route, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
