@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint simulate bench lock clean
+.PHONY: run test lint simulate nemesis bench lock clean
 SECONDS ?= 60
 
 run: $(STAMP)
@@ -20,6 +20,9 @@ lint: $(STAMP)
 
 simulate: $(STAMP)
 	$(BIN)/python -m tests.simulator --seconds $(SECONDS) --jobs 2
+
+nemesis: $(STAMP)
+	$(BIN)/python -m tests.nemesis --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench all $(ARGS)
