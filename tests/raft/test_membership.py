@@ -369,3 +369,44 @@ def test_a_removed_node_does_not_answer_for_a_membership_that_may_be_taken_back(
     node.core._append([uncommitted])
     said = node.hear(PreVote(C, B, Term(9), Index(99), Term(9)))
     assert only(said, Dismissal) == []
+
+
+def test_a_learner_that_was_removed_while_away_is_told_once_it_is_back() -> None:
+    four = founded(A, B, C)
+    join(four, D)
+    four[A].core.change_membership(add(D))
+    four.settle()
+    four.cut = {D}
+    four[A].core.change_membership(RemoveMember(member="node-D"))
+    four.settle()
+    four.cut = set()
+    four.tick(40)
+    assert four[D].core.dismissed_at is not None
+    assert four[A].core.is_leader
+
+
+def test_a_removed_leader_that_starts_again_with_its_old_volume_is_told() -> None:
+    three = founded(A, B, C)
+    three[A].core.change_membership(RemoveMember(member="node-A"))
+    three.settle()
+    three[A].restart()
+    three.tick(60)
+    assert three[A].core.dismissed_at is not None
+
+
+def test_a_learner_cut_off_from_its_leader_never_stands_for_election() -> None:
+    four = founded(A, B, C)
+    join(four, D)
+    four[A].core.change_membership(add(D))
+    four.settle()
+    four.cut = {A}
+    for node in four.nodes.values():
+        node.core._elapsed = CONFIG.election_ticks_min
+    four[D].tick(CONFIG.election_ticks_max)
+    said = four[D].work()
+    assert only(said, PreVote)
+    for message in said:
+        for reply in four[message.to].hear(message):
+            four[D].core.step(reply)
+    assert four[D].core.term == four[B].core.term == four[A].core.term
+    assert not four[D].core.is_leader
