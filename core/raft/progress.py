@@ -32,9 +32,9 @@ class Progress:
         """Sent next."""
         self.commit_told = Index(0)
         """The highest commit index sent."""
-        self.active = True
+        self.active = False
         """Heard from since the last check of the quorum."""
-        self.active_before = True
+        self.active_before = False
         """Heard from between the last two checks."""
         self.silent_ticks = 0
         """Since it was last heard from."""

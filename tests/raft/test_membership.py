@@ -410,3 +410,12 @@ def test_a_learner_cut_off_from_its_leader_never_stands_for_election() -> None:
             four[D].core.step(reply)
     assert four[D].core.term == four[B].core.term == four[A].core.term
     assert not four[D].core.is_leader
+
+
+def test_a_new_leader_does_not_take_for_healthy_whom_it_has_not_heard_from() -> None:
+    three = founded(A, B, C)
+    three.cut = {A}
+    three.elect(B)
+    with pytest.raises(MembershipRefused) as refused:
+        three[B].core.change_membership(RemoveMember(member="node-C"))
+    assert reason(refused) == "would_lose_quorum"
