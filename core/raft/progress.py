@@ -49,7 +49,7 @@ class Progress:
         self.checkpoint: Checkpoint | None = None
         """The last one it told."""
         self.kept_up_ticks = 0
-        """For so long it has had, at each beat, what existed at the beat before."""
+        """For so long it has had, at each beat, what existed an election timeout before."""
         self.snapshot: SnapshotMeta | None = None
         self.offset_acked = 0
         self.offset_next = 0

@@ -419,3 +419,20 @@ def test_a_new_leader_does_not_take_for_healthy_whom_it_has_not_heard_from() -> 
     with pytest.raises(MembershipRefused) as refused:
         three[B].core.change_membership(RemoveMember(member="node-C"))
     assert reason(refused) == "would_lose_quorum"
+
+
+def test_a_learner_whose_answers_take_longer_than_a_heartbeat_is_promoted() -> None:
+    four = founded(A, B, C)
+    join(four, D)
+    four[A].core.change_membership(add(D))
+    four.settle()
+    four.tick(2)
+    for _ in range(30):  # its answer comes two beats late, and every write a beat late
+        four.cut = {D}
+        four.propose(A, b"x")
+        four.tick(2 * CONFIG.heartbeat_ticks)
+        four.cut = set()
+        four.tick(CONFIG.heartbeat_ticks)
+        if D in four[A].core.membership.voters:
+            return
+    raise AssertionError("never promoted")
