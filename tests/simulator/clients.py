@@ -7,7 +7,8 @@ from random import Random
 
 from felix.proto.ids import Index, NodeId
 from tests.simulator.coverage import Coverage
-from tests.simulator.invariants import Checker, InvariantBroken
+from tests.simulator.electorate import InvariantBroken
+from tests.simulator.invariants import Checker
 from tests.simulator.machine import REGISTERS, Machine, command
 from tests.simulator.node import SimulatedNode
 from tests.simulator.trace import Trace
@@ -85,6 +86,9 @@ class RecordingClients:
         self._trace.note("answered", node_id, token, index)
         if index is None:
             self._coverage.reads_refused += 1
+            del self._floor_at_start[token]
+            return
+        if machine.is_wrong:  # its answers are wrong, until it is found out
             del self._floor_at_start[token]
             return
         self._coverage.reads_answered += 1

@@ -64,7 +64,7 @@ class ForgetfulSnapshots(MemorySnapshots):
 
 
 class Disk(msgspec.Struct, frozen=True):
-    """The disk of one node."""
+    """The disk of one node, which carries the node's identity."""
 
     node_id: NodeId
     journal: TransparentJournal

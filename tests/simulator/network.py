@@ -11,7 +11,7 @@ import msgspec
 from felix.proto.ids import NodeId
 from felix.proto.raft import AnyPeerMessage, InstallSnapshot
 from tests.simulator.coverage import Coverage
-from tests.simulator.invariants import InvariantBroken
+from tests.simulator.electorate import InvariantBroken
 from tests.simulator.plan import Plan
 from tests.simulator.scheduler import Scheduler
 from tests.simulator.trace import Trace
@@ -82,6 +82,10 @@ class Network:
     def hold(self, link: Link, until_us: int) -> None:
         """Let messages wait, and come all at once."""
         self._held_until_us[link] = until_us
+
+    def break_again(self) -> None:
+        """Let the plan's faults happen again, after `heal`."""
+        self._healed = False
 
     def heal(self) -> None:
         """Carry every message from now on, once, in order and soon."""
