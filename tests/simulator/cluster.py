@@ -52,8 +52,14 @@ class Cluster:
         self.on_stop(node)
 
     def forget(self, node: SimulatedNode) -> None:
-        """Throw a disk away for good."""
+        """Throw a disk away for good; its machine is free unless another disk is in it."""
+        if node.is_alive:
+            node.crash(keep_write=False)
+        node.is_lost = True
         del self.nodes[node.id], self._disks[node.id]
+        names = {one.name for one in self.nodes.values()}
+        if node.name not in names and node.name not in self.spares:
+            self.spares.append(node.name)
 
     # --- who is there -------------------------------------------------------------------------
 

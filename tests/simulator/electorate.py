@@ -22,6 +22,10 @@ class InvariantBroken(AssertionError):
     """Consensus did what it must never do."""
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 class Electorate:
     """Every membership that was ever in a log, and those that are committed."""
 
@@ -35,6 +39,8 @@ class Electorate:
         self._rounds: dict[tuple[NodeId, Term], int] = {}
         """The last heartbeat round that each node answered in a term."""
         self.removed: set[NodeId] = set()
+        self.on_change: Callable[[], None] = nothing
+        """Called when a leader begins or goes on with a change."""
 
     @property
     def committed(self) -> Membership:
@@ -82,9 +88,8 @@ class Electorate:
 
     def elected(self, core: RaftCore, votes: dict[tuple[NodeId, Term], NodeId]) -> None:
         """Check that a new leader has the votes of a quorum."""
-        _, membership = self.in_force(core, core.log.last_index)
-        if membership != core.membership:
-            raise InvariantBroken(f"{core.id} goes by {core.membership}, its log has {membership}")
+        self.check_in_force(core)
+        membership = core.membership
 
         def voted(voter: NodeId) -> bool:
             if voter == core.id:
@@ -112,6 +117,7 @@ class Electorate:
             if self.removed.intersection(memberships.everyone(new)):
                 raise InvariantBroken(f"{what}: that one was removed")
             self._check_step(before, new, what)
+            self.on_change()
 
     def _check_step(self, before: Membership, new: Membership, what: str) -> None:
         if before.outgoing:
@@ -188,6 +194,12 @@ class Electorate:
         """Check that who stops because it was removed was removed."""
         if node_id not in self.removed:
             raise InvariantBroken(f"{node_id} was dismissed and never removed")
+
+    def check_in_force(self, core: RaftCore) -> None:
+        """Check that a node goes by the last membership of its log, as it is now."""
+        _, membership = self.in_force(core, core.log.last_index)
+        if membership != core.membership:
+            raise InvariantBroken(f"{core.id} goes by {core.membership}, its log has {membership}")
 
     def dropping(self, journal: TransparentJournal, start: Index) -> None:
         """Count the changes that another leader takes back."""

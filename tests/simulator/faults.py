@@ -17,6 +17,9 @@ from tests.simulator.trace import Trace
 from tests.simulator.world import World
 
 DURATIONS_US_MAX = (10_000, 100_000, 500_000)
+MISHAPS = (Fault.CRASH, Fault.PAUSE, Fault.PARTITION, Fault.ONE_WAY, Fault.HELD_LINK)
+DISTURBED_CHANGES = 0.4
+HALF = 0.5
 DAMAGED_IN_CRASH = 0.1
 ONE_LINK = 2
 """Nodes."""
@@ -34,10 +37,12 @@ class Saboteur:
         self._network: Network = world.network
         self._cluster = cluster
         self._operators = operators
-        self._kinds = [fault for fault in EVENTS if self._plan.has(fault)]
+        self._kinds: list[Fault] = []
         self._spell = 0
         """Grows when faults begin or end."""
         self._is_at_work = False
+        self._mishaps: list[Fault] = []
+        world.checker.electorate.on_change = self._disturb_a_change
         self._begin: dict[Fault, Callable[[], None]] = {
             Fault.CRASH: self._crash,
             Fault.POWER_CUT: self._power_cut,
@@ -58,6 +63,10 @@ class Saboteur:
         """Begin with the first fault of a spell of them."""
         self._is_at_work = True
         self._spell += 1
+        self._kinds = [fault for fault in EVENTS if self._plan.has(fault)]
+        if self._plan.varies:
+            self._kinds = [fault for fault in self._kinds if self._random.random() < HALF]
+        self._mishaps = [fault for fault in MISHAPS if fault in self._kinds]
         if self._plan.has(Fault.SKEW):
             for node in self._cluster.nodes.values():
                 node.tick_us = int(self._plan.tick_us * self._random.uniform(0.6, 1.6))
@@ -84,6 +93,16 @@ class Saboteur:
         self._begin[self._random.choice(self._kinds)]()
         self._scheduler.after(self._pause_between(), partial(self._next, spell))
 
+    def _disturb_a_change(self) -> None:
+        """Let something happen in the middle of a change more often than chance would."""
+        if self._is_at_work and self._mishaps and self._random.random() < DISTURBED_CHANGES:
+            delay_us = self._random.randint(0, 3 * self._plan.delay_us_max)
+            self._scheduler.after(delay_us, partial(self._have_mishap, self._spell))
+
+    def _have_mishap(self, spell: int) -> None:
+        if self._spell == spell:
+            self._begin[self._random.choice(self._mishaps)]()
+
     def _pause_between(self) -> int:
         return self._random.randint(1, 2 * self._plan.fault_every_us)
 
@@ -96,7 +115,7 @@ class Saboteur:
             if self._spell == spell:
                 action()
 
-        longest_us = self._random.choice(DURATIONS_US_MAX)
+        longest_us = self._random.choice(DURATIONS_US_MAX) * self._plan.patience
         self._scheduler.after(self._random.randint(1_000, longest_us), unless_stopped)
 
     def _victim(self) -> SimulatedNode | None:

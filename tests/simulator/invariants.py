@@ -26,6 +26,10 @@ from tests.simulator.coverage import Coverage
 from tests.simulator.disk import Disk, TransparentJournal
 from tests.simulator.electorate import Electorate, InvariantBroken
 from tests.simulator.machine import REGISTERS, Machine, command_number, next_digest
+from tests.simulator.tail import Tail
+
+NUMBERS_KEPT = 10_000
+"""Commands that are older than so many have met their fate."""
 
 
 class _Seen:
@@ -52,11 +56,11 @@ class Checker:
         self._votes: dict[tuple[NodeId, Term], NodeId] = {}
         self._entries: dict[tuple[Index, Term], tuple[EntryKind, bytes, Term]] = {}
         """Every entry ever written, with the term of the one before it (log matching)."""
-        self.committed: list[Term] = [Term(0)]
+        self.committed: Tail[Term] = Tail([Term(0)])
         """The term of each committed entry, by index."""
         self._committed_in: dict[Term, Index] = {}
         """How far the leader of each term has committed."""
-        self._digests: list[bytes] = [b""]
+        self._digests: Tail[bytes] = Tail([b""])
         self._commands: set[int] = set()
         self._refused: set[int] = set()
         self._written: list[list[tuple[Index, int]]] = [[(Index(0), 0)] for _ in range(REGISTERS)]
@@ -237,7 +241,7 @@ class Checker:
         if index >= len(self.committed) or entry.term != self.committed[index]:
             raise InvariantBroken(f"{node_id} applied {index}, which is not committed")
         if index == len(self._digests):
-            self._digests.append(next_digest(self._digests[-1], entry))
+            self._digests.append(next_digest(self._digests[index - 1], entry))
             if entry.kind is EntryKind.COMMAND:
                 number = command_number(entry.data)
                 if number in self._commands or number in self._refused:
@@ -251,6 +255,8 @@ class Checker:
         index = machine.state.index
         if machine.is_wrong:
             return  # on purpose; it must be found out
+        if index == 0 and machine.state.digest == b"":
+            return
         if index >= len(self._digests) or machine.state.digest != self._digests[index]:
             raise InvariantBroken(f"the state of {node_id} at {index} is not that of the others")
 
@@ -263,6 +269,24 @@ class Checker:
     def term_of(self, index: Index) -> Term:
         """Look up the term of a committed entry."""
         return self.committed[index]
+
+    def forget_before(self, index: Index, term: Term, gone: set[NodeId]) -> None:
+        """Forget what came before `index` and `term`, which no node goes back to."""
+        self.electorate.forget_before(index, term, gone)
+        self.committed.forget_before(index)
+        self._digests.forget_before(index)
+        self._entries = {at: one for at, one in self._entries.items() if at[0] >= index}
+        self._leaders = {at: one for at, one in self._leaders.items() if at >= term}
+        self._votes = {at: one for at, one in self._votes.items() if at[1] >= term}
+        self._committed_in = {at: one for at, one in self._committed_in.items() if at >= term}
+        oldest = max(self._commands, default=0) - NUMBERS_KEPT
+        self._commands = {one for one in self._commands if one > oldest}
+        self._refused = {one for one in self._refused if one > oldest}
+        for written in self._written:
+            del written[: bisect_right(written, (index, 1 << 62)) - 1]
+        for node_id in gone:
+            self._seen.pop(node_id, None)
+            self._lives.pop(node_id, None)
 
     def value_at(self, register: int, index: Index) -> int:
         """Look up what a register holds once `index` is applied."""

@@ -315,6 +315,7 @@ class SimulatedNode:
         dropped = self._world.checker.writing(self.id, ready.hard_state, ready.entries)
         if dropped > 0:
             self._world.coverage.log_truncations += 1
+            self._world.checker.electorate.check_in_force(self.core)
         self.disk.journal.append(ready.hard_state, ready.entries)
 
     def _finish_write(self) -> None:

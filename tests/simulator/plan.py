@@ -89,6 +89,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     founders: int
     """Of the `nodes`; the others may join."""
     tick_us: int = TICK_US
+    patience: int = 1
+    """Faults last so many times longer than in a short history."""
+    varies: bool = False
+    """Each spell of faults knows another half of them."""
 
     def has(self, fault: Fault) -> bool:
         """Say whether this seed knows a fault."""
@@ -135,4 +139,30 @@ def draw_plan(seed: int, nodes: int) -> Plan:
         trail_entries_max=random.choice((0, 2, 20)),
         checkpoint_entries=random.choice((2, 5, 16)),
         founders=founders,
+    )
+
+
+LIFE_TICK_US = 50_000
+
+
+def draw_life_plan(seed: int, nodes: int) -> Plan:
+    """Decide what a long history does: as a short one, slower, and with logs that are trimmed."""
+    plan = draw_plan(seed, nodes)
+    random = Random(f"life {seed}")
+    return msgspec.structs.replace(
+        plan,
+        faults=tuple(
+            fault
+            for fault in Fault
+            if fault in {*plan.faults, Fault.COMPACTION, *EVENTS}
+            and (nodes > 1 or fault not in NEED_LINKS)
+        ),
+        fault_every_us=random.choice((500_000, 2_000_000, 5_000_000)),
+        operation_every_us=random.choice((100_000, 300_000)),
+        snapshot_entries=random.choice((20, 100, 400)),
+        trail_entries_max=random.choice((0, 20, 100)),
+        checkpoint_entries=random.choice((5, 20)),
+        tick_us=LIFE_TICK_US,
+        patience=LIFE_TICK_US // TICK_US,
+        varies=True,
     )

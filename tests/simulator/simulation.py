@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from felix.core.raft import membership as memberships
-from felix.proto.ids import NodeId
+from felix.proto.ids import NodeId, Term
 from felix.proto.raft import AnyPeerMessage
 from tests.simulator.clients import RecordingClients
 from tests.simulator.cluster import Cluster
@@ -33,7 +33,7 @@ class Simulation:
         self, seed: int, nodes: int = 5, write_trace: Callable[[str], object] | None = None
     ) -> None:
         """`write_trace` is called with each line of the trace."""
-        self.plan: Plan = draw_plan(seed, nodes)
+        self.plan = self._draw(seed, nodes)
         self.coverage = Coverage()
         self._scheduler = Scheduler()
         self.trace = Trace(self._scheduler, write_trace)
@@ -47,21 +47,47 @@ class Simulation:
         self._cluster = Cluster(world, disks, machines=nodes)
         self._saboteur = Saboteur(world, self._cluster, Operators(world, self._cluster))
         self._probes: set[int] = set()
+        self._trouble_end_us = 0
+
+    def _draw(self, seed: int, nodes: int) -> Plan:
+        return draw_plan(seed, nodes)
+
+    @property
+    def now_us(self) -> int:
+        """The virtual time."""
+        return self._scheduler.now_us
 
     def run(self) -> None:
         """Run to the end. Raises: InvariantBroken, or whatever a broken core raises."""
+        self._begin()
+        self._trouble(SAFETY_US, LIVENESS_US)
+        self.trace.note("end", self._positions())
+
+    def _begin(self) -> None:
         self.trace.note("plan", self.plan.seed, [fault.name for fault in self.plan.faults])
         for node in list(self._cluster.nodes.values()):
             node.start()
+
+    def _trouble(self, length_us: int, liveness_us: int) -> None:
+        """Let faults happen, then none, and require that all agree."""
+        self._trouble_end_us = self.now_us + length_us
+        self._network.break_again()
+        self._network.allow_more()
         self._saboteur.start()
         self._operate()
-        self._scheduler.run_until(SAFETY_US)
+        self._scheduler.run_until(self._trouble_end_us)
         self._saboteur.stop()
+        self._probes.clear()
         self._probe()
-        if not self._scheduler.run_until(SAFETY_US + LIVENESS_US, self._has_converged):
+        if not self._scheduler.run_until(self.now_us + liveness_us, self._has_converged):
             raise InvariantBroken(f"healed, but no agreement: {self._positions()}")
         self.coverage.terms = max(node.core.term for node in self._cluster.members())
-        self.trace.note("end", self._positions())
+
+    def _require_term(self, term: Term) -> None:
+        """Require that nobody was elected. Raises: InvariantBroken."""
+        terms = {node.core.term for node in self._cluster.members()}
+        if terms != {term}:
+            raise InvariantBroken(f"an election without any fault: {terms} after {term}")
 
     def _deliver(self, message: AnyPeerMessage) -> None:
         node = self._cluster.nodes.get(message.to)
@@ -70,7 +96,7 @@ class Simulation:
 
     def _operate(self) -> None:
         """Let clients work as long as there are faults."""
-        if self._scheduler.now_us >= SAFETY_US:
+        if self.now_us >= self._trouble_end_us:
             return
         is_burst = self.plan.has(Fault.BURST) and self._random.random() < 0.1
         writes = self._random.randint(20, 100) if is_burst else 1
