@@ -428,8 +428,9 @@ class RaftCore:
     def _campaign_before_voting(self) -> None:
         """Ask whether an election could be won before disturbing anyone (section 9.6).
 
-        Who has no say asks too, and does nothing with the votes: it may have been removed, and
-        this is how it is told.
+        Who leaves stands for election until its leaving is committed, for its vote may be needed
+        and its log the longest (section 4.2.2). Who has no say at all asks too, and does nothing
+        with the votes: it may have been removed, and this is how it is told.
         """
         self._fail_reads_asked()
         self.leader_id = None
@@ -440,7 +441,8 @@ class RaftCore:
             self._messages.append(
                 PreVote(self.id, peer, Term(self.term + 1), self.log.last_index, self.log.last_term)
             )
-        if memberships.has_say(self.membership, self.id):
+        known = self._memberships.since(self.commit)
+        if any(memberships.has_say(one, self.id) for one in known):
             self.role = Role.PRE_CANDIDATE
             self._count(self.id, granted=True)
         else:

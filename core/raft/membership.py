@@ -155,6 +155,11 @@ class Memberships:
         """Look up the one in force once `index` was the last entry."""
         return next(one for start, one in reversed(self._known) if start <= index)
 
+    def since(self, index: Index) -> list[Membership]:
+        """List those in force at `index` and after it."""
+        later = [one for start, one in self._known if start > index]
+        return [self.at(index), *later]
+
     def take(self, entries: Sequence[Entry]) -> bool:
         """Note what entries at the end of the log say; say whether anything changed.
 

@@ -436,3 +436,19 @@ def test_a_learner_whose_answers_take_longer_than_a_heartbeat_is_promoted() -> N
         if D in four[A].core.membership.voters:
             return
     raise AssertionError("never promoted")
+
+
+def test_a_leader_that_leaves_and_alone_knows_that_it_has_left_can_still_be_elected() -> None:
+    two = founded(A, B)
+    two[A].core.change_membership(RemoveMember(member="node-A"))
+    while two[A].core.membership.outgoing or two[A].core.membership.voters != (B,):
+        for node in two.nodes.values():
+            for message in node.work():
+                two[message.to].core.step(message)
+    two.cut = {A}  # with an entry that says it has left, which B lacks and must have
+    two.tick(2 * CONFIG.election_ticks_max)
+    assert two[B].core.log.last_index < two[A].core.log.last_index
+    two.cut = set()
+    two.tick(3 * CONFIG.election_ticks_max)
+    assert two[B].core.is_leader
+    assert two[A].core.dismissed_at is not None
