@@ -114,8 +114,6 @@ class Electorate:
                 raise InvariantBroken(f"{what} before it has committed in its term")
             if new != core.membership:
                 raise InvariantBroken(f"{what}, and goes by {core.membership}")
-            if self.removed.intersection(memberships.everyone(new)):
-                raise InvariantBroken(f"{what}: that one was removed")
             self._check_step(before, new, what)
             self.on_change()
 
@@ -163,6 +161,8 @@ class Electorate:
         before = self.committed
         self._committed.append((index, new))
         old, now = {*memberships.everyone(before)}, {*memberships.everyone(new)}
+        if self.removed & now:
+            raise InvariantBroken(f"{self.removed & now} takes part again, at {index}")
         gone = old - now
         self.removed |= gone
         if not before.voters:
