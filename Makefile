@@ -18,6 +18,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Spends SECONDS of real time; 600 on two idle cores are days in the clusters' lives.
 simulate: $(STAMP)
 	$(BIN)/python -m tests.simulator --seconds $(SECONDS) --jobs 2
 

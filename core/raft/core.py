@@ -212,7 +212,7 @@ class RaftCore:
         self._elapsed += 1
         if self._leader is not None:
             self._tick_leader(self._leader)
-        elif self._elapsed >= self._timeout and memberships.has_say(self.membership, self.id):
+        elif self._elapsed >= self._timeout:
             self._campaign_before_voting()
         for context in list(self._reads_asked):
             self._reads_asked[context] += 1
@@ -434,18 +434,27 @@ class RaftCore:
         self._draw_timeout()
 
     def _campaign_before_voting(self) -> None:
-        """Ask whether an election could be won before disturbing anyone (section 9.6)."""
+        """Ask whether an election could be won before disturbing anyone (section 9.6).
+
+        Who leaves stands for election until its leaving is committed, for its vote may be needed
+        and its log the longest (section 4.2.2). Who has no say at all asks too, and does nothing
+        with the votes: it may have been removed, and this is how it is told.
+        """
         self._fail_reads_asked()
         self.leader_id = None
         self._elapsed = 0
         self._draw_timeout()
-        self.role = Role.PRE_CANDIDATE
         self._votes = {}
         for peer in self._peers():
             self._messages.append(
                 PreVote(self.id, peer, Term(self.term + 1), self.log.last_index, self.log.last_term)
             )
-        self._count(self.id, granted=True)
+        known = self._memberships.since(self.commit)
+        if any(memberships.has_say(one, self.id) for one in known):
+            self.role = Role.PRE_CANDIDATE
+            self._count(self.id, granted=True)
+        else:
+            self.role = Role.FOLLOWER
 
     def _campaign(self, *, by_transfer: bool = False) -> None:
         """Stand for election in a new term (section 3.4)."""

@@ -4,6 +4,8 @@ leadership over, and judge who keeps up and who went wrong.
 
 from __future__ import annotations
 
+from collections import deque
+
 from felix.core.raft import membership as memberships
 from felix.core.raft import quorum
 from felix.core.raft.config import RaftConfig
@@ -44,7 +46,10 @@ class Leader:
         self.transfer: Transfer | None = None
         self.followers: dict[NodeId, Progress] = {}
         """Everyone else that gets the log, learners too."""
-        self._last_at_beat = log.last_index
+        self._last_at_beats = deque(
+            [log.last_index], config.election_ticks_min // config.heartbeat_ticks
+        )
+        """The end of the log at the beats of the last election timeout."""
         self.follow(membership)
 
     def follow(self, membership: Membership) -> None:
@@ -83,11 +88,12 @@ class Leader:
             behind = progress.match < self._log.last_index
             if behind and progress.answered and progress.is_stalled():
                 progress.send_again()
-            keeps_up = progress.answered and progress.match >= self._last_at_beat
+            is_heard = progress.silent_ticks < self._config.election_ticks_min
+            keeps_up = is_heard and progress.match >= self._last_at_beats[0]
             progress.kept_up_ticks += self._config.heartbeat_ticks
             progress.kept_up_ticks *= keeps_up
             progress.answered = False
-        self._last_at_beat = self._log.last_index
+        self._last_at_beats.append(self._log.last_index)
         return self.heartbeats(commit)
 
     def heartbeats(self, commit: Index) -> list[AnyPeerMessage]:
@@ -198,7 +204,9 @@ class Leader:
         for learner in self._membership.learners:
             member = memberships.member(self._membership, learner)
             replaced = member.replaces if member is not None else None
-            if self.followers[learner].kept_up_ticks >= self._config.promote_after_ticks and not (
+            progress = self.followers[learner]
+            known_ticks = progress.kept_up_ticks - progress.silent_ticks
+            if known_ticks >= self._config.promote_after_ticks and not (
                 replaced is not None and self.is_alive(replaced)
             ):
                 return learner

@@ -156,6 +156,11 @@ class Memberships:
         oldest = self._known[0][1]
         return next((one for start, one in reversed(self._known) if start <= index), oldest)
 
+    def since(self, index: Index) -> list[Membership]:
+        """List those in force at `index` and after it."""
+        later = [one for start, one in self._known if start > index]
+        return [self.at(index), *later]
+
     def take(self, entries: Sequence[Entry]) -> bool:
         """Note what entries at the end of the log say; say whether anything changed.
 

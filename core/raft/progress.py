@@ -32,9 +32,9 @@ class Progress:
         """Sent next."""
         self.commit_told = Index(0)
         """The highest commit index sent."""
-        self.active = True
+        self.active = False
         """Heard from since the last check of the quorum."""
-        self.active_before = True
+        self.active_before = False
         """Heard from between the last two checks."""
         self.silent_ticks = 0
         """Since it was last heard from."""
@@ -49,7 +49,7 @@ class Progress:
         self.checkpoint: Checkpoint | None = None
         """The last one it told."""
         self.kept_up_ticks = 0
-        """For so long it has had, at each beat, what existed at the beat before."""
+        """For so long it has had, at each beat, what existed an election timeout before."""
         self.snapshot: SnapshotMeta | None = None
         self.offset_acked = 0
         self.offset_next = 0

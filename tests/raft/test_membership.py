@@ -377,3 +377,86 @@ def test_a_removed_node_does_not_answer_for_a_membership_that_may_be_taken_back(
     node.core._append([uncommitted])
     said = node.hear(PreVote(C, B, Term(9), Index(99), Term(9)))
     assert only(said, Dismissal) == []
+
+
+def test_a_learner_that_was_removed_while_away_is_told_once_it_is_back() -> None:
+    four = founded(A, B, C)
+    join(four, D)
+    four[A].core.change_membership(add(D))
+    four.settle()
+    four.cut = {D}
+    four[A].core.change_membership(RemoveMember(member="node-D"))
+    four.settle()
+    four.cut = set()
+    four.tick(40)
+    assert four[D].core.dismissed_at is not None
+    assert four[A].core.is_leader
+
+
+def test_a_removed_leader_that_starts_again_with_its_old_volume_is_told() -> None:
+    three = founded(A, B, C)
+    three[A].core.change_membership(RemoveMember(member="node-A"))
+    three.settle()
+    three[A].restart()
+    three.tick(60)
+    assert three[A].core.dismissed_at is not None
+
+
+def test_a_learner_cut_off_from_its_leader_never_stands_for_election() -> None:
+    four = founded(A, B, C)
+    join(four, D)
+    four[A].core.change_membership(add(D))
+    four.settle()
+    four.cut = {A}
+    for node in four.nodes.values():
+        node.core._elapsed = CONFIG.election_ticks_min
+    four[D].tick(CONFIG.election_ticks_max)
+    said = four[D].work()
+    assert only(said, PreVote)
+    for message in said:
+        for reply in four[message.to].hear(message):
+            four[D].core.step(reply)
+    assert four[D].core.term == four[B].core.term == four[A].core.term
+    assert not four[D].core.is_leader
+
+
+def test_a_new_leader_does_not_take_for_healthy_whom_it_has_not_heard_from() -> None:
+    three = founded(A, B, C)
+    three.cut = {A}
+    three.elect(B)
+    with pytest.raises(MembershipRefused) as refused:
+        three[B].core.change_membership(RemoveMember(member="node-C"))
+    assert reason(refused) == "would_lose_quorum"
+
+
+def test_a_learner_whose_answers_take_longer_than_a_heartbeat_is_promoted() -> None:
+    four = founded(A, B, C)
+    join(four, D)
+    four[A].core.change_membership(add(D))
+    four.settle()
+    four.tick(2)
+    for _ in range(30):  # its answer comes two beats late, and every write a beat late
+        four.cut = {D}
+        four.propose(A, b"x")
+        four.tick(2 * CONFIG.heartbeat_ticks)
+        four.cut = set()
+        four.tick(CONFIG.heartbeat_ticks)
+        if D in four[A].core.membership.voters:
+            return
+    raise AssertionError("never promoted")
+
+
+def test_a_leader_that_leaves_and_alone_knows_that_it_has_left_can_still_be_elected() -> None:
+    two = founded(A, B)
+    two[A].core.change_membership(RemoveMember(member="node-A"))
+    while two[A].core.membership.outgoing or two[A].core.membership.voters != (B,):
+        for node in two.nodes.values():
+            for message in node.work():
+                two[message.to].core.step(message)
+    two.cut = {A}  # with an entry that says it has left, which B lacks and must have
+    two.tick(2 * CONFIG.election_ticks_max)
+    assert two[B].core.log.last_index < two[A].core.log.last_index
+    two.cut = set()
+    two.tick(3 * CONFIG.election_ticks_max)
+    assert two[B].core.is_leader
+    assert two[A].core.dismissed_at is not None

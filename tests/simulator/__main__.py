@@ -1,4 +1,4 @@
-"""Run the simulator by hand: one seed with its trace, a range of seeds, or as long as wanted."""
+"""Run the simulator by hand: one seed with its trace, a range, or as long as wanted."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import argparse
 import sys
 import time
 
-from tests.simulator.runner import Results, run_seed, run_seeds
-
-ENDLESS = 1 << 40
+from tests.simulator.runner import DAY_US, Results, run_for, run_life, run_seed, run_seeds
 
 
 def main() -> int:
@@ -18,19 +16,27 @@ def main() -> int:
     what.add_argument("--seed", type=int, help="run one seed")
     what.add_argument("--seeds", metavar="A..B", type=_range, help="run the seeds A to B - 1")
     what.add_argument("--seconds", type=float, help="run new seeds for as long as this")
+    parser.add_argument("--days", type=float, help="with --seed: one life of so many virtual days")
     parser.add_argument("--trace", action="store_true", help="with --seed: print what happens")
     parser.add_argument("--nodes", type=int, default=5, help="of the cluster (default: 5)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     arguments = parser.parse_args()
+    started = time.monotonic()
+    results = _run(arguments)
+    return _report(results, time.monotonic() - started)
+
+
+def _run(arguments: argparse.Namespace) -> Results:
     if arguments.seed is not None:
         write = print if arguments.trace else None
-        return _report(run_seed(arguments.seed, arguments.nodes, write))
+        if arguments.days is not None:
+            return run_life(arguments.seed, arguments.days, arguments.nodes, write)
+        return run_seed(arguments.seed, arguments.nodes, write)
     if arguments.seeds is not None:
-        return _report(run_seeds(arguments.seeds, arguments.nodes, arguments.jobs))
+        return run_seeds(arguments.seeds, arguments.nodes, arguments.jobs)
     first = int(time.time()) * 1000
     print(f"seeds from {first} on, for {arguments.seconds:g} s", flush=True)
-    seeds = range(first, first + ENDLESS)
-    return _report(run_seeds(seeds, arguments.nodes, arguments.jobs, arguments.seconds))
+    return run_for(arguments.seconds, first, arguments.nodes, arguments.jobs)
 
 
 def _range(text: str) -> range:
@@ -38,13 +44,19 @@ def _range(text: str) -> range:
     return range(int(first), int(end))
 
 
-def _report(results: Results) -> int:
+def _report(results: Results, seconds: float) -> int:
     for failure in results.failures:
         print(failure.report())
     if results.failures:
         return 1
     print(results.coverage.table())
-    print(f"{results.seeds} seeds passed")
+    if results.lives:
+        days = results.virtual_us / DAY_US
+        pace = results.virtual_us / 1e6 / seconds
+        print(f"{days:.2f} days of cluster life in {seconds:.0f} s: {pace:.0f} s in each")
+        print(f"{results.lives} lives passed")
+    if results.seeds:
+        print(f"{results.seeds} seeds passed")
     return 0
 
 

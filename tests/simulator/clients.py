@@ -7,7 +7,8 @@ from random import Random
 
 from felix.proto.ids import Index, NodeId
 from tests.simulator.coverage import Coverage
-from tests.simulator.invariants import Checker, InvariantBroken
+from tests.simulator.electorate import InvariantBroken
+from tests.simulator.invariants import NUMBERS_KEPT, Checker
 from tests.simulator.machine import REGISTERS, Machine, command
 from tests.simulator.node import SimulatedNode
 from tests.simulator.trace import Trace
@@ -87,6 +88,9 @@ class RecordingClients:
             self._coverage.reads_refused += 1
             del self._floor_at_start[token]
             return
+        if machine.is_wrong:  # its answers are wrong, until it is found out
+            del self._floor_at_start[token]
+            return
         self._coverage.reads_answered += 1
         self._coverage.reads_answered_by_followers += not by_leader
         state = machine.state
@@ -97,6 +101,14 @@ class RecordingClients:
         if state.registers[register] != self._checker.value_at(register, state.index):
             raise InvariantBroken(f"read {token} at {node_id} saw a wrong value")
         self._end(token, state.index, "read")
+
+    def forget(self) -> None:
+        """Forget what will never end, because whoever knew of it has died, or long ended."""
+        oldest = self._numbers - NUMBERS_KEPT
+        self._floor_at_start = {
+            token: floor for token, floor in self._floor_at_start.items() if token > oldest
+        }
+        self.acknowledged = {token for token in self.acknowledged if token > oldest}
 
     def _begin(self) -> int:
         self._numbers += 1

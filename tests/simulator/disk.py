@@ -33,6 +33,14 @@ class TransparentJournal(MemoryJournal):
             return self._entries[-1].index
         return self._snapshot.index if self._snapshot else Index(0)
 
+    @property
+    def beginning(self) -> Index:
+        """The entry before the oldest that a restart would see."""
+        if not self._entries:
+            return self._snapshot.index if self._snapshot else Index(0)
+        oldest = Index(self._entries[0].index - 1)
+        return min(oldest, self._snapshot.index) if self._snapshot else oldest
+
     def entry(self, index: Index) -> Entry | None:
         """Look up an entry."""
         position = index - self._entries[0].index if self._entries else -1
@@ -74,7 +82,7 @@ class TornSnapshots(MemorySnapshots):
 
 
 class Disk(msgspec.Struct, frozen=True):
-    """The disk of one node."""
+    """The disk of one node, which carries the node's identity."""
 
     node_id: NodeId
     journal: TransparentJournal

@@ -9,23 +9,27 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from felix.core.raft.core import RaftCore
-from felix.core.raft.quorum import majority
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.raft import (
     AnyPeerMessage,
     Entry,
     EntryKind,
     HardState,
+    HeartbeatReply,
+    ReadIndexReply,
     RequestVote,
     SnapshotMeta,
+    TimeoutNow,
     VoteReply,
 )
+from tests.simulator.coverage import Coverage
 from tests.simulator.disk import Disk, TransparentJournal
+from tests.simulator.electorate import Electorate, InvariantBroken
 from tests.simulator.machine import REGISTERS, Machine, command_number, next_digest
+from tests.simulator.tail import Tail
 
-
-class InvariantBroken(AssertionError):
-    """Consensus did what it must never do."""
+NUMBERS_KEPT = 10_000
+"""Commands that are older than so many have met their fate."""
 
 
 class _Seen:
@@ -33,27 +37,30 @@ class _Seen:
 
     def __init__(self) -> None:
         self.term = Term(0)
+        self.last = Index(0)
+        """The end of its log."""
         self.commit = Index(0)
         self.leads_in: Term | None = None
-        self.leader_last = Index(0)
 
 
 class Checker:
     """Compares every node, after every step, with what is known of the whole cluster."""
 
-    def __init__(self, disks: dict[NodeId, Disk]) -> None:
+    def __init__(self, disks: dict[NodeId, Disk], coverage: Coverage) -> None:
+        """`disks` are those of all nodes, also of nodes that lost theirs, as they last were."""
         self._disks = disks
-        self._seen = {node_id: _Seen() for node_id in disks}
-        self._lives = dict.fromkeys(disks, 0)
+        self.electorate = Electorate(disks, coverage)
+        self._seen: dict[NodeId, _Seen] = {}
+        self._lives: dict[NodeId, int] = {}
         self._leaders: dict[Term, tuple[NodeId, int]] = {}
         self._votes: dict[tuple[NodeId, Term], NodeId] = {}
         self._entries: dict[tuple[Index, Term], tuple[EntryKind, bytes, Term]] = {}
         """Every entry ever written, with the term of the one before it (log matching)."""
-        self.committed: list[Term] = [Term(0)]
+        self.committed: Tail[Term] = Tail([Term(0)])
         """The term of each committed entry, by index."""
         self._committed_in: dict[Term, Index] = {}
         """How far the leader of each term has committed."""
-        self._digests: list[bytes] = [b""]
+        self._digests: Tail[bytes] = Tail([b""])
         self._commands: set[int] = set()
         self._refused: set[int] = set()
         self._written: list[list[tuple[Index, int]]] = [[(Index(0), 0)] for _ in range(REGISTERS)]
@@ -64,7 +71,7 @@ class Checker:
     def restarted(self, node_id: NodeId) -> None:
         """Forget what a node had in memory."""
         self._seen[node_id] = _Seen()
-        self._lives[node_id] += 1
+        self._lives[node_id] = self._lives.get(node_id, 0) + 1
 
     def stepped(self, core: RaftCore) -> None:
         """Check a node after it took in something."""
@@ -78,20 +85,28 @@ class Checker:
             seen.leads_in = None
         if core.commit != seen.commit:
             self._check_commit(core, seen)
+        if core.is_leader:
+            self._check_appended(core, seen)
+        seen.last = core.log.last_index
 
     def _check_leader(self, core: RaftCore, seen: _Seen) -> None:
-        last = core.log.last_index
         if seen.leads_in == core.term:
-            if last < seen.leader_last:
-                raise InvariantBroken(f"{core.id} leads and its log shrank to {last}")
+            if core.log.last_index < seen.last:
+                raise InvariantBroken(f"{core.id} leads and its log shrank below {seen.last}")
         else:
             this = (core.id, self._lives[core.id])
             other = self._leaders.setdefault(core.term, this)
             if other != this:
                 raise InvariantBroken(f"term {core.term} has two leaders: {other} and {this}")
+            self.electorate.elected(core, self._votes)
             self._check_leader_completeness(core)
             seen.leads_in = core.term
-        seen.leader_last = last
+
+    def _check_appended(self, core: RaftCore, seen: _Seen) -> None:
+        last = core.log.last_index
+        if last > seen.last:
+            first = Index(max(seen.last + 1, core.log.first_index))
+            self.electorate.appended(core, core.log.slice(first, last))
 
     def _check_leader_completeness(self, core: RaftCore) -> None:
         earlier = (index for term, index in self._committed_in.items() if term < core.term)
@@ -114,8 +129,9 @@ class Checker:
                         f"others that of term {self.committed[index]}"
                     )
             else:
-                self._check_durable(core, index, term)
+                self._check_durable(core, seen, index, term)
                 self.committed.append(term)
+                self.electorate.commit(core, index, term)
         if core.is_leader and core.log.term_at(core.commit) != core.term:
             raise InvariantBroken(f"{core.id} committed {core.commit} of an earlier term itself")
         self._committed_in[core.term] = max(
@@ -123,12 +139,16 @@ class Checker:
         )
         seen.commit = core.commit
 
-    def _check_durable(self, core: RaftCore, index: Index, term: Term) -> None:
+    def _check_durable(self, core: RaftCore, seen: _Seen, index: Index, term: Term) -> None:
+        """Check who has it, by the membership in force before this step added another."""
         if index != len(self.committed):
             raise InvariantBroken(f"{core.id} committed {index} before what precedes it")
-        having = [node_id for node_id, disk in self._disks.items() if disk.journal.has(index, term)]
-        if len(having) < majority(list(self._disks)):
-            raise InvariantBroken(f"{core.id} committed {index}, which is only on {having}")
+        _, membership = self.electorate.in_force(core, max(seen.last, index))
+        self.electorate.require(
+            membership,
+            lambda voter: self._disks[voter].journal.has(index, term),
+            f"{core.id} committed {index}, held",
+        )
 
     # --- disks and messages -------------------------------------------------------------------
 
@@ -143,9 +163,11 @@ class Checker:
         if not new:
             return 0
         self._check_log_matching(journal, new)
+        self.electorate.note(new)
         dropped = journal.last_index + 1 - new[0].index
         if dropped > 0:
             self._check_dropped(node_id, new[0].index, {one.index: one.term for one in new})
+            self.electorate.dropping(journal, new[0].index)
         return dropped
 
     def _check_log_matching(self, journal: TransparentJournal, new: tuple[Entry, ...]) -> None:
@@ -169,10 +191,20 @@ class Checker:
 
     def installing(self, node_id: NodeId, meta: SnapshotMeta) -> None:
         """Check that a node does not lose committed entries to an older snapshot."""
+        self.electorate.check_snapshot(node_id, meta)
         self._check_dropped(node_id, Index(meta.index + 1), {})
 
-    def sending(self, message: AnyPeerMessage) -> None:
+    def sending(self, message: AnyPeerMessage, core: RaftCore) -> None:
         """Check that what is promised is on the disk of the one who promises, and unique."""
+        if isinstance(message, HeartbeatReply):
+            self.electorate.answered_round(message.sender, message.term, message.round)
+            return
+        if isinstance(message, ReadIndexReply) and message.index and core.is_leader:
+            self.electorate.confirmed(core, self._seen[core.id].last)
+            return
+        if isinstance(message, TimeoutNow):
+            self._check_successor(message, core)
+            return
         if isinstance(message, RequestVote):
             candidate = message.sender
         elif isinstance(message, VoteReply) and message.granted:
@@ -189,6 +221,18 @@ class Checker:
                 f"{message.sender} voted for {other} and {candidate} in term {message.term}"
             )
 
+    def confirmed(self, core: RaftCore) -> None:
+        """Check that a leader lets its own reads go because a quorum answered."""
+        self.electorate.confirmed(core, self._seen[core.id].last)
+
+    def _check_successor(self, message: TimeoutNow, core: RaftCore) -> None:
+        """Check that a successor can win; one that cannot would cost an election timeout."""
+        last = core.log.last_index if core.is_leader else core.commit
+        term = core.log.term_at(last)
+        assert term is not None
+        if not self._disks[message.to].journal.has(last, term):
+            raise InvariantBroken(f"{core.id} calls {message.to}, which does not have {last}")
+
     # --- state machines -----------------------------------------------------------------------
 
     def applied(self, node_id: NodeId, entry: Entry, machine: Machine) -> None:
@@ -197,7 +241,7 @@ class Checker:
         if index >= len(self.committed) or entry.term != self.committed[index]:
             raise InvariantBroken(f"{node_id} applied {index}, which is not committed")
         if index == len(self._digests):
-            self._digests.append(next_digest(self._digests[-1], entry))
+            self._digests.append(next_digest(self._digests[index - 1], entry))
             if entry.kind is EntryKind.COMMAND:
                 number = command_number(entry.data)
                 if number in self._commands or number in self._refused:
@@ -209,6 +253,10 @@ class Checker:
     def restored(self, node_id: NodeId, machine: Machine) -> None:
         """Check a whole state against what everyone else had at that index."""
         index = machine.state.index
+        if machine.is_wrong:
+            return  # on purpose; it must be found out
+        if index == 0 and machine.state.digest == b"":
+            return
         if index >= len(self._digests) or machine.state.digest != self._digests[index]:
             raise InvariantBroken(f"the state of {node_id} at {index} is not that of the others")
 
@@ -217,6 +265,28 @@ class Checker:
         if number in self._commands:
             raise InvariantBroken(f"command {number} was refused and is committed")
         self._refused.add(number)
+
+    def term_of(self, index: Index) -> Term:
+        """Look up the term of a committed entry."""
+        return self.committed[index]
+
+    def forget_before(self, index: Index, term: Term, gone: set[NodeId]) -> None:
+        """Forget what came before `index` and `term`, which no node goes back to."""
+        self.electorate.forget_before(index, term, gone)
+        self.committed.forget_before(index)
+        self._digests.forget_before(index)
+        self._entries = {at: one for at, one in self._entries.items() if at[0] >= index}
+        self._leaders = {at: one for at, one in self._leaders.items() if at >= term}
+        self._votes = {at: one for at, one in self._votes.items() if at[1] >= term}
+        self._committed_in = {at: one for at, one in self._committed_in.items() if at >= term}
+        oldest = max(self._commands, default=0) - NUMBERS_KEPT
+        self._commands = {one for one in self._commands if one > oldest}
+        self._refused = {one for one in self._refused if one > oldest}
+        for written in self._written:
+            del written[: bisect_right(written, (index, 1 << 62)) - 1]
+        for node_id in gone:
+            self._seen.pop(node_id, None)
+            self._lives.pop(node_id, None)
 
     def value_at(self, register: int, index: Index) -> int:
         """Look up what a register holds once `index` is applied."""

@@ -33,6 +33,8 @@ class Machine:
 
     def __init__(self, snapshot: bytes | None = None) -> None:
         """Start empty, or from a snapshot."""
+        self.is_wrong = False
+        """Whether a bit has flipped."""
         self.state = (
             State(Index(0), 0, b"", [0] * REGISTERS)
             if snapshot is None
@@ -49,6 +51,13 @@ class Machine:
             state.registers[command % REGISTERS] = command
             state.version += 1
         state.digest = next_digest(state.digest, entry)
+
+    def flip_a_bit(self) -> None:
+        """Be wrong from now on."""
+        self.is_wrong = True
+        digest = self.state.digest or b"\0"
+        self.state.digest = bytes([digest[0] ^ 1]) + digest[1:]
+        self.state.registers[0] ^= 1
 
     def snapshot(self) -> bytes:
         """Encode the state."""

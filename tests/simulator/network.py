@@ -11,7 +11,7 @@ import msgspec
 from felix.proto.ids import NodeId
 from felix.proto.raft import AnyPeerMessage, InstallSnapshot
 from tests.simulator.coverage import Coverage
-from tests.simulator.invariants import InvariantBroken
+from tests.simulator.electorate import InvariantBroken
 from tests.simulator.plan import Plan
 from tests.simulator.scheduler import Scheduler
 from tests.simulator.trace import Trace
@@ -20,7 +20,7 @@ Link = tuple[NodeId, NodeId]
 
 LATE_US_MAX = 60_000
 MESSAGES_MAX = 200_000
-"""In one history; the busiest need a fourth of it."""
+"""In one history, or in one spell of a long one; the busiest need a fourth of it."""
 
 
 class Network:
@@ -42,6 +42,7 @@ class Network:
         self._coverage = coverage
         self._deliver = deliver
         self._healed = False
+        self._sent = 0
         self._cut: dict[Link, int] = {}
         """How many faults cut a link right now."""
         self._slow_us: dict[Link, int] = {}
@@ -51,7 +52,8 @@ class Network:
     def send(self, message: AnyPeerMessage) -> None:
         """Take a message; it may arrive, sooner or later, or twice."""
         self._coverage.messages_sent += 1
-        if self._coverage.messages_sent > MESSAGES_MAX:
+        self._sent += 1
+        if self._sent > MESSAGES_MAX:
             raise InvariantBroken(f"more than {MESSAGES_MAX} messages: answers breed answers")
         link = (message.sender, message.to)
         if self._cut.get(link) or self._happens(self._plan.drop):
@@ -82,6 +84,14 @@ class Network:
     def hold(self, link: Link, until_us: int) -> None:
         """Let messages wait, and come all at once."""
         self._held_until_us[link] = until_us
+
+    def break_again(self) -> None:
+        """Let the plan's faults happen again, after `heal`."""
+        self._healed = False
+
+    def allow_more(self) -> None:
+        """Count messages anew: time has passed."""
+        self._sent = 0
 
     def heal(self) -> None:
         """Carry every message from now on, once, in order and soon."""

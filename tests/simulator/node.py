@@ -12,17 +12,24 @@ from functools import partial
 from random import Random
 from typing import Any
 
-import msgspec
-
-from felix.actors.proposals import Proposals
 from felix.core.raft.core import RaftCore
-from felix.core.raft.ready import ReadRelease, Ready
-from felix.proto.errors import NotLeader
+from felix.core.raft.ready import Ready
+from felix.core.raft.transfer import Transfer
+from felix.proto.cluster import AddMember, RemoveMember, UpdateMember
+from felix.proto.errors import MembershipRefused, NotFound, NotLeader, TransferRefused
 from felix.proto.ids import Index, NodeId
-from felix.proto.raft import AnyPeerMessage, Entry, InstallSnapshot, Membership, SnapshotMeta
+from felix.proto.raft import (
+    AnyPeerMessage,
+    Checkpoint,
+    Entry,
+    InstallSnapshot,
+    Membership,
+)
 from tests.simulator.disk import Disk
+from tests.simulator.electorate import InvariantBroken
 from tests.simulator.machine import Machine
-from tests.simulator.plan import TICK_US
+from tests.simulator.requests import Reads, Writes
+from tests.simulator.snapshots import Snapshots
 from tests.simulator.world import World
 
 TICKS_AT_ONCE_MAX = 10
@@ -32,17 +39,36 @@ SNAPSHOT_WRITE_US_MAX = 60_000
 class SimulatedNode:
     """A node that can be killed, started and stopped at any moment."""
 
-    def __init__(self, disk: Disk, membership: Membership, world: World) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        name: str,
+        founding: Membership | None,
+        world: World,
+        stopped: Callable[[SimulatedNode], None],
+    ) -> None:
+        """`founding` is given to the founders; `stopped` hears of a node that stops for good."""
         self.id: NodeId = disk.node_id
+        self.name = name
         self.disk = disk
-        self._membership = membership
+        self._founding = founding
         self._world = world
+        self._stopped = stopped
         self.is_alive = False
         self.is_paused = False
-        self.tick_us = TICK_US
+        self.is_lost = False
+        """Its disk was lost or set aside: this identity never comes back."""
+        self.is_retired = False
+        """Given up by the operators; it may come back with its old disk."""
+        self.tick_us = world.plan.tick_us
         self.disk_delay_us = 0
         self._life = 0
         """Grows with each start, so that nothing reaches a later life from an earlier one."""
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it ever ran."""
+        return self._life > 0
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -56,23 +82,24 @@ class SimulatedNode:
         self.is_alive, self.is_paused = True, False
         self.core = RaftCore(
             self.id,
-            self._membership,
+            Membership(()),
             self._world.plan.raft,
             Random(f"{self._world.plan.seed} {self.id} {self._life}"),
             hard_state=recovered.hard_state,
             snapshot=snapshot,
             entries=recovered.entries,
         )
-        self.machine = self._restored(snapshot) if snapshot else Machine()
+        self._snapshots = Snapshots(self.core, self.disk, self._world)
+        self.machine = self._snapshots.machine(snapshot) if snapshot else Machine()
         self._inbox: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._writing: Ready | None = None
         self._written_in_pause = False
         self._work_planned = False
         self._snapshot_under_way = False
-        self._proposals = Proposals()
-        self._contexts = 0
-        self._reads_asked: dict[int, int] = {}
-        self._reads_unapplied: list[tuple[Index, int]] = []
+        self._writes = Writes(self.core, self._world)
+        self._reads = Reads(self.core, self._world)
+        self._transfer: Transfer | None = None
+        self._transfer_ticks = 0
         self._last_tick_us = self._world.scheduler.now_us
         if snapshot is not None:
             self._world.coverage.restarts_from_a_snapshot += 1
@@ -80,6 +107,11 @@ class SimulatedNode:
         self._world.checker.restored(self.id, self.machine)
         self._world.checker.stepped(self.core)
         self._later(self.tick_us, self._tick)
+        if self._founding is not None:
+            if self.core.log.last_index == 0:
+                self.core.found(self._founding)
+                self._world.checker.electorate.note(self.core.log.slice(Index(1), Index(1)))
+            self._work()
 
     def crash(self, *, keep_write: bool) -> None:
         """Die; what was being written is on the disk whole, or not at all."""
@@ -91,8 +123,15 @@ class SimulatedNode:
             else:
                 self._world.coverage.writes_lost_in_crashes += 1
         self._world.trace.note("crash", self.id, "kept" if keep_write else "lost")
-        self._life += 1
-        self.is_alive = False
+        self._end()
+
+    def lose_disk(self) -> None:
+        """Never start again: the disk is gone, or not to be trusted and set aside."""
+        self.is_lost = True
+        if self.is_alive:
+            self.crash(keep_write=False)
+        self._world.trace.note("lost", self.id)
+        self._stopped(self)
 
     def pause(self) -> None:
         """Stop as by SIGSTOP: messages wait, a write under way goes on."""
@@ -118,11 +157,25 @@ class SimulatedNode:
 
     def propose(self, token: int, data: bytes) -> None:
         """Ask for a write; the clients hear what becomes of it."""
-        self._give(self._propose, (token, data))
+        self._give(lambda _: self._writes.ask(token, data), None)
 
     def read(self, token: int) -> None:
         """Ask for a linearizable read; the clients hear of it."""
-        self._give(self._read, token)
+        self._give(self._reads_ask, token)
+
+    def change(
+        self, command: AddMember | UpdateMember | RemoveMember, is_sensible: Callable[[], bool]
+    ) -> None:
+        """Ask for a change of the membership, unless it makes no sense any more by then."""
+        self._give(self._change, (command, is_sensible))
+
+    def transfer(self, target: NodeId | None) -> None:
+        """Ask for a handover."""
+        self._give(self._begin_transfer, target)
+
+    def step_clock(self, step_us: int) -> None:
+        """Let the clock jump; back means that some ticks do not come."""
+        self._last_tick_us -= step_us
 
     def _step(self, message: AnyPeerMessage) -> None:
         if isinstance(message, InstallSnapshot):
@@ -131,19 +184,40 @@ class SimulatedNode:
         self.core.step(message)
         self._note_role(was_leader)
 
-    def _propose(self, request: tuple[int, bytes]) -> None:
-        token, data = request
-        try:
-            index = self.core.propose([data])
-        except NotLeader:
-            self._world.clients.refused(token)
-            return
-        self._proposals.add(index, self.core.term, [token])
+    def _reads_ask(self, token: int) -> None:
+        self._reads.ask(token)
 
-    def _read(self, token: int) -> None:
-        self._contexts += 1
-        self._reads_asked[self._contexts] = token
-        self.core.read_index(self._contexts)
+    def _change(
+        self, request: tuple[AddMember | UpdateMember | RemoveMember, Callable[[], bool]]
+    ) -> None:
+        command, is_sensible = request
+        if not is_sensible():
+            return
+        self._world.trace.note("change", self.id, command)
+        try:
+            self.core.change_membership(command)
+        except (NotLeader, MembershipRefused, NotFound) as error:
+            self._world.trace.note("change refused", self.id, error)
+            self._world.coverage.changes_refused += 1
+
+    def _begin_transfer(self, target: NodeId | None) -> None:
+        self._world.trace.note("transfer", self.id, target)
+        try:
+            self.core.transfer(target)
+        except (NotLeader, TransferRefused):
+            self._world.coverage.transfers_refused += 1
+
+    def _watch_transfer(self) -> None:
+        """Note how a handover ends."""
+        leader = self.core.leader
+        now = leader.transfer if leader is not None else None
+        if now is self._transfer:
+            return
+        if self._transfer is not None:
+            self._world.trace.note("transfer over", self.id, self.core.is_leader)
+            self._world.coverage.transfers_failed += self.core.is_leader
+            self._world.coverage.transfers_done += not self.core.is_leader
+        self._transfer, self._transfer_ticks = now, 0
 
     def _tick(self) -> None:
         self._later(self.tick_us, self._tick)
@@ -158,23 +232,14 @@ class SimulatedNode:
             was_leader = self.core.is_leader
             self.core.tick()
             self._note_role(was_leader)
+            self._transfer_ticks += 1
+            self._watch_transfer()
+            if self._transfer and self._transfer_ticks > self.core.config.election_ticks_min:
+                raise InvariantBroken(f"the handover of {self.id} does not end")
 
     def _snapshot_written(self, taken: tuple[Index, bytes]) -> None:
         self._snapshot_under_way = False
-        index, data = taken
-        if self.core.snapshot is not None and index <= self.core.snapshot.index:
-            return  # one that the leader sent has overtaken it
-        term = self._world.checker.committed[index]
-        writer = self.disk.snapshots.begin(index, term)
-        writer.write(data)
-        meta = writer.finish(self._membership)
-        trail = self._world.random.randint(0, self._world.plan.trail_entries_max)
-        first_kept = Index(max(1, index + 1 - trail))
-        self._world.trace.note("compact", self.id, meta, first_kept)
-        self._world.coverage.snapshots_taken += 1
-        self.disk.journal.compact(meta, first_kept)
-        self.core.compact(meta, first_kept)
-        self._prune()
+        self._snapshots.write(*taken)
 
     # --- work ---------------------------------------------------------------------------------
 
@@ -193,18 +258,41 @@ class SimulatedNode:
             while self._inbox:
                 handler, argument = self._inbox.popleft()
                 handler(argument)
+                self._watch_transfer()
+                self._writes.go_on()
                 self._world.checker.stepped(self.core)
             ready = self.core.ready()
             if ready is None:
+                self._stop_if_told()
                 return
             self._carry_out(ready)
 
+    def _stop_if_told(self) -> None:
+        """Stop for good, as a node does that was removed or that has gone wrong."""
+        if self.core.dismissed_at is not None:
+            self._world.checker.electorate.check_dismissed(self.id)
+            self._world.trace.note("dismissed", self.id)
+            self._world.coverage.dismissals += 1
+            self._end()
+            self._stopped(self)
+        elif self.core.diverged_at is not None:
+            if not self.machine.is_wrong:
+                raise InvariantBroken(f"{self.id} is quarantined and was right")
+            self._world.coverage.quarantines += 1
+            self.lose_disk()
+
+    def _end(self) -> None:
+        self._life += 1
+        self.is_alive = False
+
     def _carry_out(self, ready: Ready) -> None:
+        if self._reads.confirmed_by_this_leader(ready.reads):
+            self._world.checker.confirmed(self.core)
         if ready.committed:
             self._deliver(ready.committed)
         for message in ready.messages:
             if isinstance(message, InstallSnapshot):
-                message = self._with_data(message)  # noqa: PLW2901 - the same message, filled in
+                message = self._snapshots.filled_in(message)  # noqa: PLW2901 - the same message, filled in
             self._send(message)
         if not ready.entries and ready.hard_state is None:
             self._finish(ready)
@@ -227,6 +315,7 @@ class SimulatedNode:
         dropped = self._world.checker.writing(self.id, ready.hard_state, ready.entries)
         if dropped > 0:
             self._world.coverage.log_truncations += 1
+            self._world.checker.electorate.check_in_force(self.core)
         self.disk.journal.append(ready.hard_state, ready.entries)
 
     def _finish_write(self) -> None:
@@ -238,20 +327,27 @@ class SimulatedNode:
         for message in ready.replies:
             self._send(message)
         for chunk in ready.chunks:
-            self._put_down(chunk)
+            self._replace_machine(self._snapshots.put_down(chunk))
         for read in ready.reads:
-            self._released(read)
+            self._reads.released(read, self.machine)
         was_leader = self.core.is_leader
         self.core.persisted()
         self._note_role(was_leader)
+        self._watch_transfer()
+        self._writes.go_on()
         self._world.checker.stepped(self.core)
 
+    def _replace_machine(self, machine: Machine | None) -> None:
+        if machine is not None:
+            self.machine = machine
+            self._world.checker.restored(self.id, machine)
+            self._reads.answer(machine)
+
     def _deliver(self, committed: tuple[Entry, ...]) -> None:
-        outcome = self._proposals.committed(committed)
-        self._refuse(outcome.overwritten)
+        tokens = self._writes.committed(committed)
         for entry in committed:
             self._apply(entry)
-            token = outcome.tokens.get(entry.index)
+            token = tokens.get(entry.index)
             if token is not None:
                 self._world.clients.committed(token, entry.index)
 
@@ -259,10 +355,16 @@ class SimulatedNode:
         self.machine.apply(entry)
         self._world.coverage.entries_committed += 1
         self._world.checker.applied(self.id, entry, self.machine)
-        self._answer_reads()
+        self._reads.answer(self.machine)
         index = entry.index
+        if index % self._world.plan.checkpoint_entries == 0:
+            self.core.checkpoints.add(Checkpoint(index, self.machine.state.digest.hex()))
+        self._consider_snapshot(index)
+
+    def _consider_snapshot(self, index: Index) -> None:
         since = self.core.snapshot.index if self.core.snapshot else 0
-        if not self._snapshot_under_way and index - since >= self._world.plan.snapshot_entries:
+        is_due = index - since >= self._world.plan.snapshot_entries
+        if is_due and not self._snapshot_under_way and not self.machine.is_wrong:
             self._snapshot_under_way = True
             taken = (index, self.machine.snapshot())
             self._later(
@@ -270,79 +372,11 @@ class SimulatedNode:
                 partial(self._give, self._snapshot_written, taken),
             )
 
-    def _refuse(self, tokens: tuple[int, ...]) -> None:
-        for token in tokens:
-            self._world.coverage.writes_overwritten += 1
-            self._world.clients.refused(token)
-
-    def _released(self, read: ReadRelease) -> None:
-        token = self._reads_asked.pop(read.context)
-        if read.index is None:
-            self._answer(token, None)
-        else:
-            self._reads_unapplied.append((read.index, token))
-            self._answer_reads()
-
-    def _answer_reads(self) -> None:
-        applied = self.machine.state.index
-        waiting = []
-        for index, token in self._reads_unapplied:
-            if index <= applied:
-                self._answer(token, index)
-            else:
-                waiting.append((index, token))
-        self._reads_unapplied = waiting
-
-    def _answer(self, token: int, index: Index | None) -> None:
-        self._world.clients.answered(
-            self.id, token, index, self.machine, by_leader=self.core.is_leader
-        )
-
-    # --- snapshots between nodes --------------------------------------------------------------
-
-    def _with_data(self, message: InstallSnapshot) -> InstallSnapshot:
-        size = self._world.plan.raft.snapshot_chunk_bytes
-        data = self.disk.snapshots.read(message.meta, message.offset, size)
-        return msgspec.structs.replace(message, data=data)
-
-    def _put_down(self, chunk: InstallSnapshot) -> None:
-        meta = chunk.meta
-        if not self.core.wants_snapshot(meta):
-            return
-        next_offset = self.disk.snapshots.receive(meta, chunk.offset, chunk.data)
-        if next_offset < meta.size_bytes:
-            self.core.snapshot_received(chunk, next_offset)
-        elif self.disk.snapshots.accept(meta):
-            self._install(chunk, meta)
-        else:
-            self._world.coverage.snapshots_refused_as_damaged += 1
-            self.core.snapshot_received(chunk, 0)
-
-    def _install(self, chunk: InstallSnapshot, meta: SnapshotMeta) -> None:
-        self._world.trace.note("install", self.id, meta)
-        self._world.coverage.snapshots_installed += 1
-        self._world.checker.installing(self.id, meta)
-        self.disk.journal.install(meta)
-        self.core.snapshot_installed(chunk)
-        self.machine = self._restored(meta)
-        self._world.checker.restored(self.id, self.machine)
-        self._answer_reads()
-        self._prune()
-
-    def _restored(self, meta: SnapshotMeta) -> Machine:
-        return Machine(b"".join(self.disk.snapshots.chunks(meta)))
-
-    def _prune(self) -> None:
-        leader = self.core.leader
-        in_use = leader.snapshots_in_use() if leader else []
-        assert self.core.snapshot is not None
-        self.disk.snapshots.prune((self.core.snapshot, *in_use))
-
     # --- small things -------------------------------------------------------------------------
 
     def _send(self, message: AnyPeerMessage) -> None:
         self._world.trace.note("send", message)
-        self._world.checker.sending(message)
+        self._world.checker.sending(message, self.core)
         self._world.network.send(message)
 
     def _later(self, delay_us: int, action: Callable[[], None]) -> None:

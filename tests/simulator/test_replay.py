@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulator.disk import TransparentJournal
-from tests.simulator.runner import run_seed, run_seeds
+from tests.simulator.runner import DAY_US, run_life, run_seed, run_seeds
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +24,16 @@ def trace_of(seed: int) -> list[str]:
 @pytest.mark.parametrize("seed", [3, 17])
 def test_the_same_seed_gives_the_same_trace(seed: int) -> None:
     assert trace_of(seed) == trace_of(seed)
+
+
+@pytest.mark.slow
+def test_a_long_history_is_the_same_every_time_too() -> None:
+    traces: list[list[str]] = [[], []]
+    for trace in traces:
+        results = run_life(5, days=0.002, write_trace=trace.append)
+        assert not results.failures, results.failures[0].report()
+        assert results.virtual_us >= 0.002 * DAY_US
+    assert traces[0] == traces[1]
 
 
 def test_another_seed_gives_another_trace() -> None:

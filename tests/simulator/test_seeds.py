@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulator.coverage import Coverage
-from tests.simulator.runner import run_seeds
+from tests.simulator.runner import run_life, run_seeds
 
 SEEDS = int(os.environ.get("FELIX_SIM_SEEDS", "2000"))
 FIRST_FIXED = 1_000_000
@@ -25,6 +25,8 @@ BLOCKS = 1 << 30
 """New seeds are taken from one of so many places."""
 SEEDS_FOR_FULL_COVERAGE = 500
 """With fewer, a rare fault may be missing by chance."""
+DAYS = 0.02
+"""Of the one long history: half an hour, some five spells of faults."""
 
 
 def first_new_seed() -> int:
@@ -62,3 +64,16 @@ def test_no_history_breaks_an_invariant_and_every_healed_cluster_agrees(
         print(f"{SEEDS} seeds passed in {time.monotonic() - started:.0f} s")
     if SEEDS >= SEEDS_FOR_FULL_COVERAGE:
         assert coverage.missing() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_cluster_lives_on_through_one_trouble_after_the_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    faulthandler.cancel_dump_traceback_later()
+    seed = first_new_seed()
+    with capsys.disabled():
+        print(f"\nlife {seed}", flush=True)
+    results = run_life(seed, DAYS)
+    assert not results.failures, results.failures[0].report()
