@@ -173,16 +173,19 @@ class Consensus:
         if message is not None:
             self.core.step(message)
 
-    def tick(self, ticks: int, *, stood_still: bool, inbox_is_empty: bool) -> None:
-        """Let ticks pass; a node that `stood_still` is given fewer than there were."""
+    def tick(self, ticks: int, applied: Index, *, stood_still: bool, inbox_is_empty: bool) -> None:
+        """Let ticks pass; a node that `stood_still` is given fewer than there were.
+
+        `applied` is the last entry that the state machine has.
+        """
         for _ in range(ticks):
             self.core.tick()
             if not stood_still:
                 self._heartbeats_missed += self._silences_begun()
-        silence = self.core.ticks_since_leader
+        age = self.core.ticks_since_current(applied)
         self._freshness.observe(
             time.monotonic(),
-            None if silence is None else silence * TICK_S,
+            None if age is None else age * TICK_S,
             stood_still=stood_still,
             inbox_is_empty=inbox_is_empty,
         )
@@ -193,11 +196,11 @@ class Consensus:
         limit = 2 * core.config.heartbeat_ticks
         if core.leader is not None:
             return sum(one.silent_ticks == limit for one in core.leader.followers.values())
-        return int(core.ticks_since_leader == limit)
+        return int(core.ticks_since_heard == limit)
 
     @property
-    def silence_s(self) -> float:
-        """Seconds since the leader was heard from, or as the leader a quorum; at most a day."""
+    def age_s(self) -> float:
+        """Seconds since a moment of which this node has everything; at most a day."""
         return self._freshness.age_s(time.monotonic())
 
     def propose(self, token: int, data: bytes) -> None:

@@ -129,6 +129,7 @@ class RaftNode(SocketActor):
         self._last_tick += passed * TICK_S
         self._consensus.tick(
             min(passed, TICKS_AT_ONCE_MAX),
+            self._replica.catalog.applied_index,
             stood_still=passed > TICKS_AT_ONCE_MAX,
             inbox_is_empty=not self._peer_socket.poll(0),
         )

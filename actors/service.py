@@ -446,7 +446,7 @@ class Service:
         self._rpc.refuse(incoming.route, incoming.request.id, error)
 
     def _age_ms(self) -> int:
-        return int(self._consensus.silence_s * 1000)
+        return int(self._consensus.age_s * 1000)
 
     # --- deadlines ----------------------------------------------------------------------------
 

@@ -170,12 +170,24 @@ class Heartbeat(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
     """Never more than what the receiver is known to have."""
     round: int
     """Answered with the same number, for ReadIndex (section 6.4); 0 wants no answer."""
+    stamp: int = 0
+    """The sender's clock, in ticks; comes back in the answer."""
+    echo: int | None = None
+    """The stamp of the last answer that the sender has had from the receiver."""
+    age_ticks: int = 0
+    """How long ago a quorum was known to follow the sender."""
+    leader_commit: Index = Index(0)
+    """All that is committed, whether the receiver has it or not."""
 
 
 class HeartbeatReply(PeerMessage, frozen=True, array_like=True, tag=True, gc=False):
     """Answer to `Heartbeat`."""
 
     round: int
+    stamp: int = 0
+    """The sender's clock, in ticks; comes back in a later beat."""
+    echo: int = 0
+    """The stamp of the beat."""
     checkpoint: Checkpoint | None = None
     """The newest the sender has, for the leader to hold against those of others."""
 

@@ -20,6 +20,7 @@ from felix.core.raft.log import RaftLog
 from felix.core.raft.membership import Memberships
 from felix.core.raft.reads import ReadRequest
 from felix.core.raft.ready import ReadRelease, Ready
+from felix.core.raft.staleness import Staleness
 from felix.proto import codec
 from felix.proto.cluster import AddMember, RemoveMember, UpdateMember
 from felix.proto.errors import NotLeader
@@ -122,6 +123,9 @@ class RaftCore:
         """Own reads forwarded to the leader, and the ticks since."""
         self._life = random.getrandbits(48)
         """Sent with them, so that no answer to a read of an earlier life releases one of this."""
+        self._ticks = self._life
+        """The clock of this life: stamps of an earlier one are not mistaken for its own."""
+        self._staleness = Staleness()
         self._messages: list[AnyPeerMessage] = []
         self._replies: list[AnyPeerMessage] = []
         self._chunks: list[InstallSnapshot] = []
@@ -209,6 +213,7 @@ class RaftCore:
 
     def tick(self) -> None:
         """Let one tick pass."""
+        self._ticks += 1
         self._elapsed += 1
         if self._leader is not None:
             self._tick_leader(self._leader)
@@ -373,11 +378,20 @@ class RaftCore:
         return self.leader_id is not None and self._elapsed < self.config.election_ticks_min
 
     @property
-    def ticks_since_leader(self) -> int | None:
-        """Ticks since the leader was heard from (as leader: since a quorum was); None without."""
+    def ticks_since_heard(self) -> int | None:
+        """Ticks since this node heard from the leader that it follows; None without one."""
+        follows = self.leader_id is not None and self._leader is None
+        return self._elapsed if follows else None
+
+    def ticks_since_current(self, applied: Index) -> int | None:
+        """Ticks since a moment of which this node has everything; None if there is none.
+
+        That is: with `applied` applied, its state holds all that was committed anywhere by then.
+        """
         if self._leader is not None:
-            return self._leader.quorum_silent_ticks()
-        return self._elapsed if self.leader_id is not None else None
+            self._staleness.note(self._ticks - self._leader.age_ticks(), self.commit)
+        as_of = self._staleness.as_of(applied)
+        return None if as_of is None else self._ticks - as_of
 
     @property
     def ticks_until_due(self) -> int:
@@ -670,10 +684,18 @@ class RaftCore:
         self._hear_leader(message.sender)
         # Never beyond what this node is known to have, so the entries are the leader's.
         self.commit = max(self.commit, Index(min(message.commit, self.log.last_index)))
+        if message.echo is not None and self._life <= message.echo <= self._ticks:
+            self._staleness.note(message.echo - message.age_ticks, message.leader_commit)
         if message.round:
             self._messages.append(
                 HeartbeatReply(
-                    self.id, message.sender, self.term, message.round, self.checkpoints.newest
+                    self.id,
+                    message.sender,
+                    self.term,
+                    message.round,
+                    self._ticks,
+                    message.stamp,
+                    self.checkpoints.newest,
                 )
             )
 

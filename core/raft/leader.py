@@ -5,6 +5,9 @@ leadership over, and judge who keeps up and who went wrong.
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
+
+import msgspec
 
 from felix.core.raft import membership as memberships
 from felix.core.raft import quorum
@@ -30,6 +33,8 @@ from felix.proto.raft import (
     TimeoutNow,
 )
 
+NEVER_TICKS: Final = 1 << 40
+
 
 class Leader:
     """A leader's state; it exists only while its node leads, in one term."""
@@ -42,6 +47,8 @@ class Leader:
         self._membership = membership
         self._log = log
         self._config = config
+        self._ticks = 0
+        """Since it leads."""
         self.reads = ReadRounds()
         self.transfer: Transfer | None = None
         self.followers: dict[NodeId, Progress] = {}
@@ -98,7 +105,17 @@ class Leader:
 
     def heartbeats(self, commit: Index) -> list[AnyPeerMessage]:
         """Tell every follower that this node leads, and ask for an answer."""
-        return [self._heartbeat(to, commit, self.reads.round) for to in self.followers]
+        age_ticks = self.age_ticks()
+        return [
+            msgspec.structs.replace(
+                self._heartbeat(to, commit, self.reads.round),
+                stamp=self._ticks,
+                echo=progress.stamp,
+                age_ticks=age_ticks,
+                leader_commit=commit,
+            )
+            for to, progress in self.followers.items()
+        ]
 
     def append_reply(self, message: AppendReply) -> None:
         """Take note of what a follower has, or step back to where the logs may agree."""
@@ -119,6 +136,8 @@ class Leader:
         progress = self._heard_from(message.sender)
         if progress is not None:
             progress.round_acked = max(progress.round_acked, message.round)
+            progress.stamp = max(message.stamp, progress.stamp or 0)
+            progress.stamp_returned = max(message.echo, progress.stamp_returned or 0)
             progress.checkpoint = message.checkpoint or progress.checkpoint
 
     def snapshot_reply(self, message: SnapshotReply) -> None:
@@ -165,6 +184,7 @@ class Leader:
 
     def tick(self) -> None:
         """Let one tick pass; a handover that took too long is over, and writes go on."""
+        self._ticks += 1
         for progress in self.followers.values():
             progress.silent_ticks += 1
         if self.transfer is not None and not self.transfer.tick():
@@ -221,12 +241,15 @@ class Leader:
         }
         return wrong_members(self._membership, told, self._me, own)
 
-    def quorum_silent_ticks(self) -> int:
-        """Count the ticks since the last moment at which a quorum was known to follow."""
-        return -quorum.agreed(
-            self._membership,
-            lambda voter: 0 if voter == self._me else -self.followers[voter].silent_ticks,
-        )
+    def age_ticks(self) -> int:
+        """Count the ticks since the last beat that a quorum is known to have answered was sent."""
+        return self._ticks - quorum.agreed(self._membership, self._stamp_returned_by)
+
+    def _stamp_returned_by(self, voter: NodeId) -> int:
+        if voter == self._me:
+            return self._ticks
+        returned = self.followers[voter].stamp_returned
+        return -NEVER_TICKS if returned is None else returned
 
     def snapshots_in_use(self) -> list[SnapshotMeta]:
         """List the snapshots being sent: their files must stay."""

@@ -46,6 +46,10 @@ class Progress:
         """In PROBE: the one message is under way."""
         self.inquiry_due = False
         """In REPLICATE: ask whether all that was sent has arrived."""
+        self.stamp: int | None = None
+        """Of its last answer to a beat."""
+        self.stamp_returned: int | None = None
+        """The newest of the leader's own that came back."""
         self.checkpoint: Checkpoint | None = None
         """The last one it told."""
         self.kept_up_ticks = 0
