@@ -8,9 +8,7 @@ from felix.actors.freshness import AGE_S_MAX, Freshness
 def ticking(freshness: Freshness, begin: float, end: float, age_s: float | None) -> None:
     """Let time pass in steps of 10 ms while `age_s` stays the core's count."""
     for step in range(int((end - begin) * 100) + 1):
-        freshness.observe(
-            begin + step / 100, age_s_by_ticks, stood_still=False, inbox_is_empty=True
-        )
+        freshness.observe(begin + step / 100, age_s, stood_still=False, inbox_is_empty=True)
 
 
 def test_a_node_that_never_heard_a_leader_is_as_old_as_can_be() -> None:

@@ -42,11 +42,6 @@ def main() -> int:
     )
     parser.add_argument("--folder", type=Path, help="for what is left of a run that failed")
     parser.add_argument(
-        "--strict-age",
-        action="store_true",
-        help="the age of a stale read has to be true while the network is disturbed, too",
-    )
-    parser.add_argument(
         "--trust-stale-reads",
         action="store_true",
         help="take stale reads for linearizable ones: a mistake that must be found",
@@ -69,7 +64,6 @@ def main() -> int:
         nodes=arguments.nodes,
         faults=arguments.faults,
         clients=arguments.clients,
-        strict_age=arguments.strict_age,
         trust_stale_reads=arguments.trust_stale_reads,
         folder=arguments.folder or Path("run", "nemesis", f"seed-{arguments.seed}"),
     )

@@ -10,7 +10,6 @@ from functools import partial
 from types import TracebackType
 from typing import Final
 
-import msgspec
 import pykka
 
 from felix.proto.commands import CreateCache, DeleteCache, Deleted, UpdateCache
@@ -22,7 +21,6 @@ from felix.proto.rpc import AnyRequest, Consistency
 from felix.transport.rpc_client import PATIENCE_S, RpcClient
 from tests.nemesis.history import Attempt, History, Operation
 from tests.nemesis.model import Kind
-from tests.nemesis.network import Network
 from tests.support.cluster import NAMESPACE, TENANT, RunningNode
 
 KEYS: Final = 5
@@ -41,23 +39,18 @@ class Clients:
         self,
         nodes: Sequence[RunningNode],
         history: History,
-        network: Network,
         *,
         seed: int,
         count: int = 10,
         pause_s: float = 0.01,
-        strict_age: bool = False,
         trust_stale_reads: bool = False,
     ) -> None:
         """`pause_s` between two operations of a client keeps the machine from being the limit.
 
-        With `strict_age` the age of a stale read has to be true whatever the network does.
         `trust_stale_reads` writes stale reads down as linearizable: a client that is wrong, which
         the checker must notice.
         """
         self.history = history
-        self.network = network
-        self.strict_age = strict_age
         self.acknowledged_at = 0.0
         """When the last write that was acknowledged began; monotonic."""
         self._connections = {node.name: RpcClient(node.rpc) for node in nodes}
@@ -135,9 +128,6 @@ class _Client:
         query = GetCache(tenant_id=TENANT, namespace=NAMESPACE, cache=key)
         node = self._chaos.choice(self._nodes)
         attempt = self._try(query, node, Call(consistency=consistency))
-        if stale and not self._crowd.strict_age:
-            late_s = self._crowd.network.late_s(node)
-            attempt = msgspec.structs.replace(attempt, late_s=late_s)
         if self._crowd._trust_stale_reads:
             consistency = "linearizable"
         self._note("read", key, (attempt,), consistency=consistency)

@@ -34,8 +34,6 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the object in the answer."""
     catalog_version: int = 0
     age_ms: int = 0
-    late_s: float = 0.0
-    """For so long the node may have missed what others said, or they what it said."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -42,7 +42,6 @@ class Machine(RunningNode):
     def start(self) -> None:
         """Start the process in its place; returns at once."""
         assert not self.is_running
-        self._network.note_standstill(self.name)
         command = [
             *self._network.backend.command(self.name),
             *(sys.executable, "-m", "tests.nemesis.stepped_clock", str(self._clock)),
@@ -66,12 +65,10 @@ class Machine(RunningNode):
 
     def kill(self) -> None:
         """Kill -9, and wait until it is gone."""
-        self._network.note_standstill(self.name)
         super().kill()
 
     def terminate(self) -> None:
         """SIGTERM; returns at once."""
-        self._network.note_standstill(self.name)
         super().terminate()
 
     def step_clock(self, offset_s: float) -> None:
@@ -81,7 +78,6 @@ class Machine(RunningNode):
     def fill_disk(self, left_bytes: int) -> None:
         """Leave so much room on the disk."""
         assert self.has_own_disk
-        self._network.note_standstill(self.name)
         with (self._disk / "ballast").open("wb") as ballast:
             size = 1 << 20
             while size >= 4096:

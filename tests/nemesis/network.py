@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol, TypeAlias
@@ -24,8 +22,6 @@ NetworkKind: TypeAlias = Literal["proxy", "namespaces"]
 PROXIED = ("peers", "rpc")
 """What nodes say to each other goes to these listeners."""
 SLOW_S = 0.15
-AFTER_S = 4.0
-"""So long after it is mended a wire may still deliver what it held, or try again only now."""
 
 
 class Backend(Protocol):
@@ -59,59 +55,31 @@ class Backend(Protocol):
 class Network:
     """Counts who wants which way cut: two faults may want the same."""
 
-    def __init__(self, backend: Backend, names: Sequence[str]) -> None:
+    def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self._names = list(names)
         self._cuts: Counter[Way] = Counter()
         self._slow: Counter[str] = Counter()
-        self._disturbed: dict[str, tuple[float, float]] = {}
-        """When a node began to be cut off, by whatever, and when it last was; monotonic."""
-
-    def late_s(self, name: str) -> float:
-        """Tell for how long a node may have missed what others said, or they what it said."""
-        now = time.monotonic()
-        since, until = self._disturbed.get(name, (now, -math.inf))
-        return now - since if self._is_disturbed(name) or now < until + AFTER_S else 0.0
-
-    def _is_disturbed(self, name: str) -> bool:
-        cut = any(count and name in way for way, count in self._cuts.items())
-        return cut or any(self._slow.values())
-
-    def note_standstill(self, name: str) -> None:
-        """Note that a node is about to end, or has just been started."""
-        self._note([name])
-
-    def _note(self, targets: Iterable[str]) -> None:
-        now = time.monotonic()
-        for target in targets:
-            since, until = self._disturbed.get(target, (now, now))
-            begins_anew = not self._is_disturbed(target) and now > until + AFTER_S
-            self._disturbed[target] = (now if begins_anew else since, now)
 
     def cut(self, ways: Iterable[Way]) -> None:
         """Let nothing more through."""
         for way in ways:
-            self._note(way)
             self._cuts[way] += 1
             self.backend.set_cut(way, is_cut=True)
 
     def mend(self, ways: Iterable[Way]) -> None:
         """Take a `cut` back."""
         for way in ways:
-            self._note(way)
             self._cuts[way] -= 1
             if not self._cuts[way]:
                 self.backend.set_cut(way, is_cut=False)
 
     def slow(self, name: str) -> None:
         """Make everything that a node says late."""
-        self._note(self._names)
         self._slow[name] += 1
         self.backend.set_slow(name, is_slow=True)
 
     def hasten(self, name: str) -> None:
         """Take a `slow` back."""
-        self._note(self._names)
         self._slow[name] -= 1
         if not self._slow[name]:
             self.backend.set_slow(name, is_slow=False)

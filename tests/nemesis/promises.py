@@ -96,9 +96,7 @@ def stale_reads_that_are_wrong(operations: Sequence[Operation]) -> list[str]:
     for one, answer in told:
         if one.consistency != "stale" or answer.code != "ok":
             continue
-        # The age counts from when the node last heard its leader: not from when the leader spoke,
-        # nor from when the node had all that the leader knew.
-        age_s = answer.age_ms / 1000 + answer.late_s + AGE_SLACK_S
+        age_s = answer.age_ms / 1000 + AGE_SLACK_S
         floor = known.before(one.begun - age_s)
         if answer.catalog_version < floor:
             found.append(f"version {floor} is older than its age and was not seen: {one}")

@@ -42,8 +42,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 3
     faults: tuple[str, ...] = tuple(FAULTS)
     clients: int = 10
-    strict_age: bool = False
-    """Hold the age of a stale read against the clock while the network is disturbed, too."""
     trust_stale_reads: bool = False
     """Break the clients, to see that it is noticed."""
     folder: Path
@@ -61,8 +59,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if self.faults != tuple(FAULTS):
             words.append(f"--faults {','.join(self.faults)}")
-        if self.strict_age:
-            words.append("--strict-age")
         if self.trust_stale_reads:
             words.append("--trust-stale-reads")
         return " ".join(words)
@@ -102,10 +98,8 @@ def run(plan: Plan) -> Result:
         clients = Clients(
             machines,
             history,
-            network,
             seed=plan.seed,
             count=plan.clients,
-            strict_age=plan.strict_age,
             trust_stale_reads=plan.trust_stale_reads,
         )
         nemesis = Nemesis(machines, network, plan.seed, plan.faults)
@@ -139,8 +133,7 @@ def _machines(plan: Plan) -> Iterator[tuple[Cluster, list[Machine], Network]]:
     folder = Path(tempfile.mkdtemp(prefix="felix-nemesis-"))
     try:
         with closing(Namespaces() if is_inside() else ProxyNetwork()) as backend:
-            names = [f"n{number}" for number in range(1, plan.nodes + 1)]
-            network = Network(backend, names)
+            network = Network(backend)
             # Mounts are made only where the kernel takes them down with the process.
             cluster, machines = make_machines(folder, plan.nodes, network, own_disks=is_inside())
             try:

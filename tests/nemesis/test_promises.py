@@ -106,7 +106,6 @@ def test_a_stale_read_older_than_its_age_is_found() -> None:
     history = [MADE, write(1, 2, "b")]
     assert not stale_reads_that_are_wrong([*history, stale(3, 1, "a", age_ms=1600)])
     assert len(stale_reads_that_are_wrong([*history, stale(3, 1, "a", age_ms=1400)])) == 1
-    assert not stale_reads_that_are_wrong([*history, stale(3, 1, "a", age_ms=1400, late_s=0.2)])
 
 
 def test_a_stale_read_of_what_never_was_is_found() -> None:
