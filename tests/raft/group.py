@@ -9,8 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from felix.core.raft.config import RaftConfig
-from felix.core.raft.core import RaftCore, Role
+from felix.core.raft.core import RaftCore
 from felix.core.raft.ready import ReadRelease, Ready
+from felix.core.raft.standing import Role
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.raft import (
     AnyPeerMessage,

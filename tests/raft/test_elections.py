@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from felix.core.raft.config import RaftConfig
-from felix.core.raft.core import Role
+from felix.core.raft.standing import Role
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.raft import (
     AppendReply,
