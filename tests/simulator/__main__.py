@@ -6,7 +6,10 @@ import argparse
 import sys
 import time
 
+from tests.simulator.coverage import SEEDS_FOR_FULL_COVERAGE
 from tests.simulator.runner import DAY_US, Results, run_for, run_life, run_seed, run_seeds
+
+NODES_FOR_FULL_COVERAGE = 3
 
 
 def main() -> int:
@@ -23,7 +26,7 @@ def main() -> int:
     arguments = parser.parse_args()
     started = time.monotonic()
     results = _run(arguments)
-    return _report(results, time.monotonic() - started)
+    return _report(results, time.monotonic() - started, arguments.nodes)
 
 
 def _run(arguments: argparse.Namespace) -> Results:
@@ -44,7 +47,7 @@ def _range(text: str) -> range:
     return range(int(first), int(end))
 
 
-def _report(results: Results, seconds: float) -> int:
+def _report(results: Results, seconds: float, nodes: int) -> int:
     for failure in results.failures:
         print(failure.report())
     if results.failures:
@@ -57,6 +60,10 @@ def _report(results: Results, seconds: float) -> int:
         print(f"{results.lives} lives passed")
     if results.seeds:
         print(f"{results.seeds} seeds passed")
+    missing = results.coverage.missing()
+    if missing and results.seeds >= SEEDS_FOR_FULL_COVERAGE and nodes >= NODES_FOR_FULL_COVERAGE:
+        print(f"never happened: {', '.join(missing)}")
+        return 1
     return 0
 
 

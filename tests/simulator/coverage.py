@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+SEEDS_FOR_FULL_COVERAGE = 500
+"""With fewer, a rare fault may be missing by chance."""
+
 
 class Coverage(msgspec.Struct):
     """Counts of what happened, over one history or many."""

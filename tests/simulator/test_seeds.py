@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulator.coverage import Coverage
+from tests.simulator.coverage import SEEDS_FOR_FULL_COVERAGE, Coverage
 from tests.simulator.runner import run_life, run_seeds
 
 SEEDS = int(os.environ.get("FELIX_SIM_SEEDS", "2000"))
@@ -23,8 +23,6 @@ FIRST_FIXED = 1_000_000
 JOBS = 2
 BLOCKS = 1 << 30
 """New seeds are taken from one of so many places."""
-SEEDS_FOR_FULL_COVERAGE = 500
-"""With fewer, a rare fault may be missing by chance."""
 DAYS = 0.02
 """Of the one long history: half an hour, some five spells of faults."""
 
