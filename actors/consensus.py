@@ -14,13 +14,13 @@ import msgspec
 
 from felix.actors.freshness import Freshness
 from felix.actors.proposals import Proposals
+from felix.actors.roster import Roster
 from felix.core.histogram import Histogram, HistogramValues
-from felix.core.raft import membership as memberships
 from felix.core.raft.core import COMMITTED_PER_READY_MAX, RaftCore
 from felix.core.raft.ready import Ready
 from felix.proto.errors import NotApplied, NotLeader
 from felix.proto.ids import Index, NodeId, Term
-from felix.proto.queries import MemberRole, MemberStatus
+from felix.proto.queries import MemberStatus
 from felix.proto.raft import (
     Addresses,
     Checkpoint,
@@ -139,8 +139,7 @@ class Consensus:
         self._journal = journal
         self._snapshots = snapshots
         self._peers = peers
-        self._me = me
-        self._is_founder = is_founder
+        self._roster = Roster(core, me, is_founder=is_founder)
         self._met: dict[NodeId, Addresses] = {}
         self._membership: Membership | None = None
         self._has_told_to_stop = False
@@ -405,54 +404,7 @@ class Consensus:
 
     def members(self) -> list[MemberStatus]:
         """Describe every member as this node sees it; a node that is none describes itself."""
-        members = self.core.membership.members
-        if members:
-            return [self._member_status(member) for member in members]
-        return [
-            MemberStatus(
-                id=self._me.id,
-                name=self._me.name,
-                role="founder" if self._is_founder else "outsider",
-                addresses=msgspec.structs.asdict(self._me.addresses),
-                level=self._me.level,
-            )
-        ]
-
-    def _member_status(self, member: Member) -> MemberStatus:
-        core, node_id = self.core, member.id
-        match: Index | None = None
-        active: bool | None = None
-        if core.leader is not None and node_id in core.leader.followers:
-            match = core.leader.followers[node_id].match
-            active = core.leader.followers[node_id].is_active
-        elif node_id == core.id:
-            match, active = core.log.persisted, True
-        knows_last = core.is_leader or node_id == core.id
-        return MemberStatus(
-            id=node_id,
-            name=member.name,
-            role=self._role_of(node_id),
-            addresses=msgspec.structs.asdict(member.addresses),
-            match_index=match,
-            lag=core.log.last_index - match if match is not None and knows_last else None,
-            active=active,
-            voter=memberships.has_say(core.membership, node_id),
-            leaving=memberships.is_joint(core.membership)
-            and node_id not in core.membership.voters
-            and node_id in core.membership.outgoing,
-            replaces=member.replaces,
-            level=member.level,
-        )
-
-    def _role_of(self, node_id: NodeId) -> MemberRole:
-        core = self.core
-        if node_id == core.leader_id:
-            return "leader"
-        if node_id in core.membership.learners:
-            return "learner"
-        if node_id == core.id:
-            return "follower" if core.role.value == "follower" else "candidate"
-        return "follower" if core.leader_id is not None else "unknown"
+        return self._roster.members()
 
     def statistics(self) -> RaftStatistics:
         """Read the numbers."""
