@@ -13,8 +13,9 @@ TICK_US = 10_000
 """Of a short history; a long one ticks as slowly as production beats."""
 SAFETY_US = 4_000_000
 """How long the phase with faults lasts: some thirty election timeouts."""
-LIVENESS_US = 12_000_000
-"""How long a healed cluster may take to agree; most need a few hundred milliseconds."""
+LIVENESS_US = 30_000_000
+"""How long a healed cluster may take to agree; most need a few hundred milliseconds, but a newcomer
+may have to get a thousand entries, one by one."""
 
 
 class Fault(Enum):
