@@ -88,7 +88,7 @@ class Enrolment(SocketActor):
         if mine is None:
             self._wait("this node does not answer itself")
         else:
-            is_member = not enrolment.is_outsider(mine)
+            is_member = enrolment.is_listed(self._newcomer, mine)
             knows_way = is_member and mine.leader_id is not None
             others = {} if knows_way else self._ask_others(mine)
             self._introduce(mine, {} if knows_way else others)

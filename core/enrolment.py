@@ -69,14 +69,25 @@ def decide(me: Newcomer, mine: ClusterStatus, others: Mapping[str, ClusterStatus
 
     `mine` is what this node says of the cluster, `others` what others say, by their names.
     """
-    if not is_outsider(mine):
-        return _as_member(me, mine)
+    listed = next((one for one in mine.members if one.id == me.id), None)
+    if listed is not None and not is_outsider(mine):
+        return _as_member(me, listed)
+    if me.id in mine.removed:
+        return Leave("removed", "it was removed from the cluster")
     clusters = [status for status in others.values() if not is_outsider(status)]
     if clusters:
         return _before_a_cluster(me, clusters)
-    if me.is_founder:
+    if me.is_founder and is_outsider(mine):
         return _before_founding(me, mine, others)
     return Wait("no member of the cluster answers")
+
+
+def is_listed(me: Newcomer, mine: ClusterStatus) -> bool:
+    """Say whether this node's own log has it among the members.
+
+    Where it has not, the entry may be yet to come, or may have been cut off: others must be asked.
+    """
+    return not is_outsider(mine) and any(one.id == me.id for one in mine.members)
 
 
 def is_outsider(status: ClusterStatus) -> bool:
@@ -89,12 +100,7 @@ def addresses_of(member: MemberStatus) -> Addresses:
     return Addresses(**member.addresses)
 
 
-def _as_member(me: Newcomer, mine: ClusterStatus) -> Decision:
-    listed = next((one for one in mine.members if one.id == me.id), None)
-    if listed is None:
-        if me.id in mine.removed:
-            return Leave("removed", "it was removed from the cluster")
-        return Wait("this node's log does not know it yet")
+def _as_member(me: Newcomer, listed: MemberStatus) -> Decision:
     if (addresses_of(listed), listed.level) != (me.addresses, me.level):
         return Ask(UpdateMember(member_id=me.id, addresses=me.addresses, level=me.level))
     return Settled()

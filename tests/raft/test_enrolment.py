@@ -146,4 +146,15 @@ def test_a_member_that_has_moved_tells_the_cluster() -> None:
 
 
 def test_a_learner_whose_log_ends_before_it_was_added_is_not_removed() -> None:
-    assert isinstance(decide(ME, said_by(1, member(2), member(3)), {}), Wait)
+    mine = said_by(1, member(2), member(3))
+    assert isinstance(decide(ME, mine, {}), Wait)
+    with_me = said_by(2, member(1, "learner"), member(2, "leader"))
+    assert isinstance(decide(ME, mine, {"n2": with_me}), Wait)
+
+
+def test_a_node_whose_entry_was_cut_off_again_asks_again() -> None:
+    mine = said_by(1, member(2), member(9, name="n1"))
+    others = {"n2": said_by(2, member(2, "leader"), member(9, name="n1"))}
+    decision = decide(ME, mine, others)
+    assert isinstance(decision, Ask)
+    assert isinstance(decision.operation, AddMember)
