@@ -141,7 +141,7 @@ class Consensus:
         self._peers = peers
         self._roster = Roster(core, me, is_founder=is_founder)
         self._met: dict[NodeId, Addresses] = {}
-        self._membership: Membership | None = None
+        self._membership = Membership(())
         self._has_told_to_stop = False
         self._snapshot_entries = snapshot_entries
         self._trail_entries = trail_entries
@@ -215,8 +215,8 @@ class Consensus:
         self.core.found(membership)
 
     def meet(self, addresses: Mapping[NodeId, Addresses]) -> None:
-        """Learn where members are, whatever the log says; nothing takes that back."""
-        self._met = dict(addresses)
+        """Learn where members are, whatever the log says of them up to now."""
+        self._met.update(addresses)
         self._reach()
 
     def snapshot_skipped(self) -> None:
@@ -251,9 +251,7 @@ class Consensus:
             self.core.persisted()
             applied += len(ready.committed)
         if self.core.membership is not self._membership:
-            self._membership = self.core.membership
-            self._reach()
-            self._state_machine.membership_changed(self._membership)
+            self._take_membership(self.core.membership)
         self._tell_leadership()
         if self.core.dismissed_at is not None or self.core.diverged_at is not None:
             self._tell_to_stop()
@@ -385,6 +383,15 @@ class Consensus:
                 f"after entry {core.diverged_at.index} its state is not that of the majority",
             )
         self._state_machine.must_stop(why)
+
+    def _take_membership(self, membership: Membership) -> None:
+        known = {one.id: one.addresses for one in self._membership.members}
+        for one in membership.members:
+            if known.get(one.id, one.addresses) != one.addresses:
+                self._met.pop(one.id, None)  # the log has news of it
+        self._membership = membership
+        self._reach()
+        self._state_machine.membership_changed(membership)
 
     def _reach(self) -> None:
         """Be connected to whoever takes part, and to those that may still have to be told."""

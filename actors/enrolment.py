@@ -71,7 +71,6 @@ class Enrolment(SocketActor):
         self._must_stop = must_stop
         self._known: dict[str, str] = {}
         """Every endpoint to ask, by the name of its node."""
-        self._met: dict[NodeId, Addresses] = {}
         self._endpoints: list[str] = []
         """Those that may know a leader."""
         self._pause_s = LOOK_S_MIN
@@ -91,7 +90,7 @@ class Enrolment(SocketActor):
             is_member = enrolment.is_listed(self._newcomer, mine)
             knows_way = is_member and mine.leader_id is not None
             others = {} if knows_way else self._ask_others(mine)
-            self._introduce(mine, {} if knows_way else others)
+            self._introduce(mine, others)
             self._endpoints = [self._own_endpoint] if knows_way else list(self._known.values())
             self._carry_out(enrolment.decide(self._newcomer, mine, others))
         self.after(self._pause_s, message)
@@ -118,8 +117,7 @@ class Enrolment(SocketActor):
             for name, status in others.items()
             if name in self._seeds and status.cluster_id == mine.cluster_id
         }
-        if met != self._met:
-            self._met = met
+        if met:
             self._raft.tell(MeetMembers(met))
 
     def _carry_out(self, decision: enrolment.Decision) -> None:

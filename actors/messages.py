@@ -32,7 +32,7 @@ class FoundCluster(msgspec.Struct, frozen=True):
 
 
 class MeetMembers(msgspec.Struct, frozen=True):
-    """Members are there, whatever the log says; replaces what was said before."""
+    """Members are there, whatever the log says of them up to now."""
 
     addresses: dict[NodeId, Addresses]
 

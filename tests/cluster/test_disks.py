@@ -79,7 +79,8 @@ def test_a_node_ends_though_its_disk_reports_an_error_only_once() -> None:
             disks.extend([made] if made else [])
             yield
 
-    with cluster(disk=failing_for_the_first) as three:
+    never_full = LimitsConfig(disk_free_min_mb=0)  # the failing disk is a small one
+    with cluster(disk=failing_for_the_first, limits=never_full) as three:
         three.make_namespace()
         node = three.nodes[0]
         with Load(three.rpc) as load:

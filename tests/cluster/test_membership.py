@@ -167,7 +167,9 @@ def test_a_member_that_lost_its_disk_is_somebody_new_and_takes_its_own_place(
 def test_a_node_whose_data_is_damaged_sets_it_aside_and_takes_its_own_place(
     damaged: str,
 ) -> None:
-    with cluster(raft=RaftTimings(promote_after_ms=300, snapshot_entries=50)) as three:
+    # Without a trail: with one, the log alone could stand in for a damaged snapshot.
+    timings = RaftTimings(promote_after_ms=300, snapshot_entries=50, trail_entries=1)
+    with cluster(raft=timings) as three:
         three.make_namespace()
         for number in range(120):  # more entries than records, so that there are snapshots
             update = UpdateTenant(tenant_id=TENANT, description=str(number))

@@ -1,0 +1,15 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+
+@pytest.fixture(autouse=True)
+def no_logging_is_left_behind() -> Iterator[None]:
+    """Let no test find the logging that another one has set up."""
+    yield
+    structlog.reset_defaults()
