@@ -10,6 +10,7 @@ import structlog
 
 @pytest.fixture(autouse=True)
 def no_logging_is_left_behind() -> Iterator[None]:
-    """Let no test find the logging that another one has set up."""
+    """Let no test find the logging that another one, or an import, has set up."""
+    structlog.reset_defaults()
     yield
     structlog.reset_defaults()
