@@ -315,9 +315,10 @@ class Consensus:
         self._reject(done.overwritten)
         applied = ready.committed[-1].index
         since = self.core.snapshot.index if self.core.snapshot else 0
-        # A snapshot costs in proportion to what it holds, so it is taken after half as many
-        # entries. Not after as many: a state that only grows would never be due again.
-        due = max(self._snapshot_entries, self._state_machine.weight() // 2)
+        # A snapshot costs in proportion to what it holds, so it is taken after three quarters as
+        # many entries: a state that only grows is written down each time it is four times as large.
+        # Not after as many entries: it would never be due again.
+        due = max(self._snapshot_entries, self._state_machine.weight() * 3 // 4)
         if applied - since >= due and not self._snapshot_under_way:
             self._snapshot_under_way = True
             self._state_machine.take_snapshot()

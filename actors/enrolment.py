@@ -110,7 +110,7 @@ class Enrolment(SocketActor):
             for status in others.values()
             if status.cluster_id == mine.cluster_id
             for member in status.members
-            if enrolment.is_outsider(mine) and member.id != mine.node_id
+            if not enrolment.is_listed(self._newcomer, mine) and member.id != mine.node_id
         }
         met |= {
             NodeId(status.node_id): self._seeds[name]

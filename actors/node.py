@@ -353,11 +353,15 @@ class Node:
                 return
             log.error("actor failed, starting it anew", actor=name, exc_info=error)
             time.sleep(0.1 * 2 ** len(self._restarts))
-            if name == Enrolment.__name__:
-                self._enrolment = self._start_enrolment()
-                continue
-            if name == WatchFanout.__name__:
-                self._fanout = self._start_fanout()
-            else:
-                self._snapshots = self._start_snapshots()
-            self._attach()
+            with contextlib.suppress(pykka.ActorDeadError):  # its own failure is queued by then
+                self._start_anew(name)
+
+    def _start_anew(self, name: str) -> None:
+        if name == Enrolment.__name__:
+            self._enrolment = self._start_enrolment()
+            return
+        if name == WatchFanout.__name__:
+            self._fanout = self._start_fanout()
+        else:
+            self._snapshots = self._start_snapshots()
+        self._attach()

@@ -235,7 +235,7 @@ class Service:
             alarms=self._disk_space.alarms(),
             change_under_way=core.change_is_under_way,
             feature_level=catalog.feature_level,
-            removed=[one.id for one in core.membership.removed],
+            removed=[one.id for one in core.membership_at(core.commit).removed],
         )
         self._rpc.answer(incoming.route, incoming.request.id, status, catalog.version)
 

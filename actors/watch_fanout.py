@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import TracebackType
 
 import msgspec
 
@@ -56,6 +57,16 @@ class WatchFanout(SocketActor):
         self._published = 0
         self._bookmark_told = False
         self._updates = self._frames = self._bookmarks = 0
+
+    def on_failure(
+        self,
+        exception_type: type[BaseException] | None,
+        exception_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let go of the port: whoever is started in this actor's place needs it."""
+        super().on_failure(exception_type, exception_value, traceback)
+        self.on_stop()
 
     def acquire(self) -> None:
         """Open the socket and start the clock of the bookmarks."""

@@ -17,6 +17,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 import yaml
 
+from felix.proto.addresses import is_address
+
 _NAMESPACE: Final = uuid.UUID("7e0f37bb-6c8e-4f4c-9d4f-0b6a6f1c1f5e")
 LISTENERS: Final = ("http", "metrics", "peers", "rpc", "watch")
 
@@ -318,6 +320,12 @@ def _member_problems(config: Config) -> list[str]:
         addresses = [getattr(one, listener) for one in members]
         if len(set(addresses)) != len(addresses):
             problems.append(f"cluster.members: two members have the same {listener} address")
+    problems += [
+        f"cluster.members: {one.name}: {listener}: {getattr(one, listener)!r} is not host:port"
+        for one in members
+        for listener in LISTENERS
+        if not is_address(getattr(one, listener))
+    ]
     if config.name not in names:
         problems.append(f"name: {config.name!r} is not among cluster.members ({', '.join(names)})")
     return problems

@@ -70,7 +70,10 @@ def _draw(config: Config, stop: int) -> Identity:
         )
     cluster_id = _cluster_of_the_others(config)
     if cluster_id is None and is_founder:
-        cluster_id = config.new_cluster_id
+        # Alone, a founder agrees with nobody: so one that has lost its disk, and does not know that
+        # its cluster has grown, is not taken for a part of it.
+        alone = len(config.cluster.members) == 1
+        cluster_id = uuid.uuid4().hex if alone else config.new_cluster_id
     told = False
     while cluster_id is None:
         if not told:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import structlog
@@ -47,8 +49,22 @@ class Stop:
     def __init__(self, reading: int, writing: int) -> None:
         self.reading = reading
         self._writing = writing
+        self.was_signalled = False
+        """Stays so, whatever the node is doing when the signal comes."""
         self.why: MustStop | None = None
-        """What an actor said; None for a signal."""
+        """What an actor said."""
+
+    def begin_life(self) -> None:
+        """Forget what the actors of an earlier life of this node said."""
+        self.why = None
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.reading, 64):
+                pass
+
+    def wait(self) -> None:
+        """Wait for a signal, or until an actor says that the node must stop."""
+        if not self.was_signalled:
+            select.select([self.reading], [], [])
 
     def must_stop(self, why: MustStop) -> None:
         """Hear, in any thread, that this node cannot go on."""
@@ -62,20 +78,20 @@ def serve(config: Config) -> int:
     A node whose data cannot be trusted puts it aside and asks to be taken in anew.
     Raises: OSError (a port is taken), `storage.errors.StorageError`, `core.catalog.dump.BadDump`.
     """
-    while True:
-        with _stop_signals() as stop:
+    with _stop_signals() as stop:
+        while True:
+            stop.begin_life()
             try:
-                why = _serve(config, stop)
+                why = None if stop.was_signalled else _serve(config, stop)
             except (Damaged, BadDump) as error:
                 start_anew(config, str(error), error)
                 continue
-        if why is None:
-            return 0
-        log.error("this node stops", name=config.name, because=why.message)
-        if why.cause == "diverged":
+            if why is None:
+                return 0
+            log.error("this node stops", name=config.name, because=why.message)
+            if why.cause != "diverged":
+                return EXITS.get(why.cause, EXIT_START)
             start_anew(config, why.message)
-            continue
-        return EXITS.get(why.cause, EXIT_START)
 
 
 def _serve(config: Config, stop: Stop) -> MustStop | None:
@@ -98,11 +114,12 @@ def _serve(config: Config, stop: Stop) -> MustStop | None:
             if config.http.enabled:
                 face.enter_context(http_processes(config, rpc_local))
             _announce(config, data.identity)
-            os.read(stop.reading, 1)
+            stop.wait()
+            why = None if stop.was_signalled else stop.why
             log.info("stopping", name=config.name)
             node.drain()
         node.turn_away()
-        return stop.why
+        return why
 
 
 @contextlib.contextmanager
@@ -113,12 +130,18 @@ def _stop_signals() -> Iterator[Stop]:
     note the signal and let it wait on; the write to this pipe wakes it whoever got the signal.
     """
     reading, writing = os.pipe()
+    os.set_blocking(reading, False)
     os.set_blocking(writing, False)
+    stop = Stop(reading, writing)
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        stop.was_signalled = True
+
     before = signal.set_wakeup_fd(writing)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, note)
     try:
-        yield Stop(reading, writing)
+        yield stop
     finally:
         signal.set_wakeup_fd(before)
         os.close(reading)

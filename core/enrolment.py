@@ -121,8 +121,11 @@ def _before_a_cluster(me: Newcomer, clusters: Sequence[ClusterStatus]) -> Decisi
             "too_old",
             f"the cluster needs feature level {newest.feature_level}, this build has {me.level}",
         )
-    if any(one.id == me.id for one in newest.members):
-        return Wait("the cluster has taken this node in and will send it the log")
+    listed = next((one for one in newest.members if one.id == me.id), None)
+    if listed is not None:
+        decision = _as_member(me, listed)
+        waiting = Wait("the cluster has taken this node in and will send it the log")
+        return decision if isinstance(decision, Ask) else waiting
     if any(one.name == me.name for one in newest.members):
         return Ask(
             AddMember(

@@ -17,6 +17,7 @@ from felix.http.cluster_views import (
     cluster_view,
 )
 from felix.http.desk import Desk, answer
+from felix.proto.addresses import wrong_listener
 from felix.proto.cluster import AddMember, AnyOperation, RemoveMember, TransferLeadership
 from felix.proto.commands import FeatureLevel, SetFeatureLevel
 from felix.proto.errors import NotFound, ValidationFailed
@@ -25,9 +26,6 @@ from felix.proto.queries import ClusterStatus, GetCluster
 from felix.proto.raft import Addresses
 
 _IDENTITY: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_ADDRESS: Final = re.compile(
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})", re.ASCII
-)
 
 
 class Cluster:
@@ -149,16 +147,11 @@ def add_member(body: NewMember) -> AddMember:
 
 def _addresses(body: AddressesBody) -> Addresses:
     given = {field: getattr(body, field) or "" for field in body.__struct_fields__}
-    for listener, address in given.items():
-        if address or listener in {"peers", "rpc"}:
-            _check_address(f"/addresses/{listener}", address)
-    return msgspec.convert(given, Addresses)
-
-
-def _check_address(pointer: str, address: str) -> None:
-    match = _ADDRESS.fullmatch(address)
-    if match is None or not 0 < int(match[1]) < 65536:
-        raise _failed(pointer, "must be host:port")
+    addresses = msgspec.convert(given, Addresses)
+    listener = wrong_listener(addresses)
+    if listener is not None:
+        raise _failed(f"/addresses/{listener}", "must be host:port")
+    return addresses
 
 
 def _failed(pointer: str, why: str) -> ValidationFailed:

@@ -12,7 +12,7 @@ from felix.proto import codec
 from felix.proto.errors import FelixError, NoLeader
 from felix.proto.ids import NodeId
 from felix.proto.rpc import Reply
-from felix.transport.options import harden
+from felix.transport.options import harden, try_to_connect
 from felix.transport.rpc_server import REPLY_BYTES_MAX, RPC_QUEUE_MAX, Incoming
 
 HOPS_MAX = 2
@@ -128,5 +128,5 @@ class Forwarder:
         socket = self._context.socket(zmq.DEALER)
         harden(socket, queue_max=RPC_QUEUE_MAX, message_bytes_max=REPLY_BYTES_MAX)
         socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits for a node that is not there
-        socket.connect(f"tcp://{self._addresses[node]}")
+        try_to_connect(socket, self._addresses[node])
         return socket

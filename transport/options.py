@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import structlog
 import zmq
+
+log = structlog.get_logger("felix.transport")
 
 HEARTBEAT_INTERVAL_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 4000
@@ -31,3 +34,15 @@ def bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         raise OSError(error.errno, f"cannot listen on {endpoint}: {error}") from error
+
+
+def try_to_connect(socket: zmq.Socket[bytes], address: str) -> None:
+    """Connect to `host:port`; what is no address is reported, and nobody is there.
+
+    Addresses of members come from the log. What is in there must never end a node, or it would end
+    all of them, and again at every start.
+    """
+    try:
+        socket.connect(f"tcp://{address}")
+    except zmq.ZMQError as error:
+        log.warning("a member cannot be reached", address=address, reason=str(error))

@@ -16,7 +16,7 @@ from felix.proto.errors import FelixError
 from felix.proto.ids import NodeId
 from felix.proto.raft import AnyPeerMessage, PeerFrame
 from felix.proto.rpc import PROTOCOL
-from felix.transport.options import bind, harden
+from felix.transport.options import bind, harden, try_to_connect
 
 PEER_QUEUE_MAX = 512
 _NOBLOCK = int(zmq.NOBLOCK)
@@ -67,7 +67,7 @@ class Peers:
         outbox = self._context.socket(zmq.PUSH)
         harden(outbox, queue_max=PEER_QUEUE_MAX, message_bytes_max=PEER_MESSAGE_BYTES_MAX)
         outbox.setsockopt(zmq.IMMEDIATE, 1)
-        outbox.connect(f"tcp://{address}")
+        try_to_connect(outbox, address)
         return outbox
 
     def send(self, message: AnyPeerMessage) -> None:

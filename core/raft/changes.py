@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from felix.core.raft import membership as memberships
 from felix.core.raft import quorum
+from felix.proto.addresses import wrong_listener
 from felix.proto.cluster import AddMember, RemoveMember, UpdateMember
 from felix.proto.errors import MembershipRefused, NotFound
 from felix.proto.ids import NodeId
-from felix.proto.raft import Member, Membership
+from felix.proto.raft import Addresses, Member, Membership
 
 IsActive = Callable[[NodeId], bool]
 """Whether the leader heard from a member lately; true of the leader itself."""
@@ -20,6 +21,7 @@ def adding(membership: Membership, command: AddMember, is_active: IsActive) -> M
 
     Raises: MembershipRefused.
     """
+    _refuse_wrong_address(command.addresses)
     node_id = NodeId(command.member_id)
     if memberships.was_removed(membership, node_id):
         raise _refused("was_removed", f"{node_id} was removed and can never take part again")
@@ -58,6 +60,7 @@ def updating(membership: Membership, command: UpdateMember) -> Membership | None
 
     Raises: MembershipRefused.
     """
+    _refuse_wrong_address(command.addresses)
     node_id = NodeId(command.member_id)
     present = memberships.member(membership, node_id)
     if present is None:
@@ -115,6 +118,13 @@ def refuse_if_busy(*, under_way: bool, leader_is_new: bool) -> None:
         raise _refused("change_under_way", "another change of the membership is not finished")
     if leader_is_new:
         raise _refused("leader_is_new", "the leader has not committed in its own term yet")
+
+
+def _refuse_wrong_address(addresses: Addresses) -> None:
+    listener = wrong_listener(addresses)
+    if listener is not None:
+        address = getattr(addresses, listener)
+        raise _refused("no_address", f"{listener}: {address!r} is not host:port")
 
 
 def _refused(reason: str, message: str) -> MembershipRefused:

@@ -71,7 +71,7 @@ class Leader:
     def gather(self, commit: Index, snapshot: SnapshotMeta | None) -> list[AnyPeerMessage]:
         """Collect everything that may be sent now: entries, snapshot chunks, reads, commit."""
         messages: list[AnyPeerMessage] = []
-        if self._has_committed_in_its_term(commit) and self.reads.start(commit):
+        if self.has_committed_in_its_term(commit) and self.reads.start(commit):
             messages += self.heartbeats(commit)
         for follower, progress in self.followers.items():
             first = self._log.first_index
@@ -105,7 +105,9 @@ class Leader:
 
     def heartbeats(self, commit: Index) -> list[AnyPeerMessage]:
         """Tell every follower that this node leads, and ask for an answer."""
-        age_ticks = self.age_ticks()
+        # Before it has committed in its own term it does not know all that is committed.
+        knows_all = self.has_committed_in_its_term(commit)
+        age_ticks = self.age_ticks() if knows_all else NEVER_TICKS
         return [
             msgspec.structs.replace(
                 self._heartbeat(to, commit, self.reads.round),
@@ -255,7 +257,8 @@ class Leader:
         """List the snapshots being sent: their files must stay."""
         return [progress.snapshot for progress in self.followers.values() if progress.snapshot]
 
-    def _has_committed_in_its_term(self, commit: Index) -> bool:
+    def has_committed_in_its_term(self, commit: Index) -> bool:
+        """Say whether all that earlier terms committed is known to be committed (section 6.4)."""
         return self._log.term_at(commit) == self._term
 
     def _match_of(self, voter: NodeId) -> int:

@@ -146,7 +146,7 @@ class Standing:
 
         That is: with `applied` applied, its state holds all that was committed anywhere by then.
         """
-        if self._leader is not None:
+        if self._leader is not None and self._leader.has_committed_in_its_term(self.commit):
             self._staleness.note(self._ticks - self._leader.age_ticks(), self.commit)
         as_of = self._staleness.as_of(applied)
         return None if as_of is None else self._ticks - as_of

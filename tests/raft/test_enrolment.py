@@ -152,6 +152,14 @@ def test_a_learner_whose_log_ends_before_it_was_added_is_not_removed() -> None:
     assert isinstance(decide(ME, mine, {"n2": with_me}), Wait)
 
 
+def test_one_that_was_taken_in_under_a_wrong_address_says_where_it_is() -> None:
+    there = Addresses(peers="b:1", rpc="b:2")
+    moved = msgspec.structs.replace(JOINER, addresses=there)
+    with_me = said_by(2, member(1, "learner"), member(2, "leader"))
+    decision = decide(moved, alone(1, "outsider"), {"n2": with_me})
+    assert decision == Ask(UpdateMember(member_id=ME.id, addresses=there))
+
+
 def test_a_node_whose_entry_was_cut_off_again_asks_again() -> None:
     mine = said_by(1, member(2), member(9, name="n1"))
     others = {"n2": said_by(2, member(2, "leader"), member(9, name="n1"))}

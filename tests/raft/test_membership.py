@@ -281,6 +281,24 @@ def test_a_change_that_makes_no_sense_is_refused(
     assert reason(refused) == why
 
 
+@pytest.mark.parametrize(
+    "address", ["", "node-b", "node-b:", ":1", "*:80", "http://b:1", "b:0", "b c:1"]
+)
+def test_what_is_no_address_never_gets_into_the_log(address: str) -> None:
+    three = founded(A, B, C)
+    before = three[A].core.log.last_index
+    wrong = Addresses(peers=address, rpc="127.0.0.1:2")
+    commands = (
+        AddMember(member_id=D, name="node-D", addresses=wrong),
+        UpdateMember(member_id=B, addresses=wrong),
+    )
+    for command in commands:
+        with pytest.raises(MembershipRefused) as refused:
+            three[A].core.change_membership(command)
+        assert reason(refused) == "no_address"
+    assert three[A].core.log.last_index == before
+
+
 def test_a_dead_members_name_is_not_taken_by_accident() -> None:
     three = founded(A, B, C)
     three.cut = {C}

@@ -132,3 +132,30 @@ def test_of_many_beats_without_their_entries_few_are_kept() -> None:
         staleness.note(number, Index(number))
     assert staleness.as_of(Index(10)) == 10
     assert staleness.as_of(Index(1000)) == TOLD_MAX - 1
+
+
+def test_a_new_leader_makes_nobody_young_before_it_knows_what_is_committed() -> None:
+    three = led_by_a()
+    three.propose(A, b"x")  # committed and acknowledged at A; the others have not heard of it
+    for follower in (B, C):
+        three[follower].core.commit = Index(three[A].core.commit - 1)
+    three.cut = {A}
+    node = three[B]
+    for other in (B, C):
+        three[other].core._elapsed = CONFIG.election_ticks_min
+    before = age(node)
+    node.tick_until(lambda: node.core.role.value != "follower")
+    while not node.core.is_leader:
+        for message in node.work():
+            if message.to == C:
+                for reply in three[C].hear(message):
+                    node.core.step(reply)
+    node.tick(BEAT)
+    for message in only(node.work(), Heartbeat):  # answered, and its no-op is not committed
+        if message.to == C:
+            node.hear(*only(three[C].hear(message), HeartbeatReply))
+    node.tick(BEAT)
+    now = age(node)
+    assert before is not None
+    assert now is not None
+    assert now >= before + 2 * BEAT

@@ -81,7 +81,7 @@ def read_without_asking_a_quorum(patch: pytest.MonkeyPatch) -> None:
 
 def read_before_the_own_term_has_committed(patch: pytest.MonkeyPatch) -> None:
     """Section 6.4, step 1."""
-    patch.setattr(Leader, "_has_committed_in_its_term", lambda self, commit: True)
+    patch.setattr(Leader, "has_committed_in_its_term", lambda self, commit: True)
 
 
 def append_without_checking_what_comes_before(patch: pytest.MonkeyPatch) -> None:
