@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from felix.cli.config import Config
-from felix.cli.options import CONFIG_OPTION, EXIT_START, end, load_config
+from felix.cli.options import CONFIG_OPTION, EXIT_START, end, ending_if_too_old, load_config
 from felix.cli.settings import addresses_of, catalog_limits
 from felix.core.catalog.backup import BadBackup, ReadBackup
 from felix.core.catalog.renewal import MARGIN_DEFAULT, TooOften
@@ -50,6 +50,7 @@ def backup_group() -> None:
 )
 @click.option("--timeout", "timeout_s", default=10.0, show_default=True, help="Per piece, seconds.")
 @click.argument("file", type=FILE)
+@ending_if_too_old()
 def save_command(address: str, linearizable: bool, timeout_s: float, file: Path) -> None:
     """Fetch a backup from a node into FILE, and verify it."""
     client = RpcClient(f"tcp://{address}")
@@ -73,6 +74,7 @@ def save_command(address: str, linearizable: bool, timeout_s: float, file: Path)
 
 @backup_group.command("verify")
 @click.argument("file", type=FILE)
+@ending_if_too_old()
 def verify_command(file: Path) -> None:
     """Read FILE to its end, check every byte, build what is in it. Needs no node."""
     try:
@@ -92,6 +94,7 @@ def verify_command(file: Path) -> None:
 @click.option("--yes", is_flag=True, help="I know what this replaces.")
 @click.option("--epoch", default=0, help="At least this one [default: the backup's and one]")
 @MARGIN_OPTION
+@ending_if_too_old()
 def restore_command(
     file: Path,
     data_dir: Path | None,

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from felix.cli.backup import DIRECTORY, MARGIN_OPTION, describe_new_cluster, founder_of
-from felix.cli.options import CONFIG_OPTION, EXIT_START, end, load_config
+from felix.cli.options import CONFIG_OPTION, EXIT_START, end, ending_if_too_old, load_config
 from felix.cli.settings import catalog_limits
 from felix.core.catalog.catalog import CatalogLimits
 from felix.core.catalog.dump import BadDump
@@ -40,6 +40,7 @@ def recover_group() -> None:
 
 @recover_group.command("plan")
 @click.argument("directories", nargs=-1, required=True, type=DIRECTORY)
+@ending_if_too_old()
 def plan_command(directories: tuple[Path, ...]) -> None:
     """Read data DIRECTORIES (of stopped nodes, or copies) and say what can be recovered.
 
@@ -73,6 +74,7 @@ def plan_command(directories: tuple[Path, ...]) -> None:
 @click.option("--yes", is_flag=True, help="Without a plan.")
 @CONFIG_OPTION
 @MARGIN_OPTION
+@ending_if_too_old()
 def apply_command(
     data_dir: Path, plan: str | None, yes: bool, path: Path | None, margin: int
 ) -> None:

@@ -12,9 +12,9 @@ import msgspec
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.dump import BadDump, restore
 from felix.proto import codec
-from felix.proto.commands import Proposal
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index, Term
+from felix.proto.levels import check_level, level_of, read_proposal
 from felix.proto.raft import Entry, EntryKind, Membership
 from felix.recovery.directory import is_data_dir
 from felix.recovery.errors import Refused
@@ -60,7 +60,7 @@ def _search(path: Path, depth: int, *, inside: bool) -> list[tuple[Path, bool]]:
 
 
 def read_directory(path: Path, *, is_set_aside: bool = False) -> Contents:
-    """Read a data directory. Raises: OSError."""
+    """Read a data directory. Raises: OSError, TooOld."""
     damage: list[str] = []
     try:
         identity = read_identity(path)
@@ -110,7 +110,10 @@ def refuse_running(path: Path) -> None:
 
 
 def rebuild(contents: Contents, limits: CatalogLimits) -> Catalog:
-    """Apply everything that a directory holds, to the last entry. Raises: BadDump, Damaged."""
+    """Apply everything that a directory holds, to the last entry.
+
+    Raises: BadDump, Damaged, TooOld.
+    """
     salvaged, survey = contents.salvaged, contents.survey
     entries = salvaged.entries
     if salvaged.snapshot is not None and not (entries and entries[0].index == 1):
@@ -118,7 +121,6 @@ def rebuild(contents: Contents, limits: CatalogLimits) -> Catalog:
         catalog = restore(files.chunks(salvaged.snapshot), limits)
     else:
         catalog = Catalog(survey.identity.cluster_id if survey.identity else "", limits=limits)
-    proposals: codec.Decoder[Proposal] = codec.Decoder(Proposal)
     for entry in entries:
         if entry.index <= catalog.applied_index:
             continue
@@ -126,7 +128,9 @@ def rebuild(contents: Contents, limits: CatalogLimits) -> Catalog:
             catalog.skip(entry.index)
             continue
         try:
-            catalog.apply(entry.index, proposals.decode(entry.data))
+            proposal = read_proposal(entry.index, entry.data)
+            check_level(f"entry {entry.index}", level_of(proposal.command))
+            catalog.apply(entry.index, proposal)
         except FelixError as error:
             raise Damaged(f"entry {entry.index} cannot be applied: {error}") from error
     return catalog

@@ -56,7 +56,7 @@ def restore_backup(
     """Begin a new cluster with what a backup holds; `replace` sets aside what is in the way.
 
     `epoch` is the lowest that will do, `margin` more than the number of updates since the backup.
-    Raises: BadBackup, Refused, StorageError, TooOften, OSError.
+    Raises: BadBackup, Refused, StorageError, TooOften, TooOld, OSError.
     """
     if not is_unused(path) and not replace:
         raise Refused(f"{path} is not empty: --replace together with --yes sets it aside")
@@ -82,7 +82,7 @@ def recover_directory(
     """Begin a new cluster with everything in the log of a data directory, which is set aside.
 
     `plan` is the plan's id; None does without. Without a founder it is the same node, as its log
-    knows it. Raises: Refused, StorageError, BadDump, TooOften, OSError.
+    knows it. Raises: Refused, StorageError, BadDump, TooOften, TooOld, OSError.
     """
     lock = take_lock(path)
     try:

@@ -14,7 +14,8 @@ import msgspec
 from felix.proto import codec
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index, Term
-from felix.proto.raft import Entry, EntryKind, HardState, SnapshotMeta
+from felix.proto.levels import entry_kind
+from felix.proto.raft import Entry, HardState, SnapshotMeta
 from felix.storage.errors import Damaged
 from felix.storage.journal import FORMAT, SCHEMA, base_of, meta_of, total_of
 from felix.storage.mark import HighWaterMark, digest_of, what_is_lost
@@ -35,7 +36,7 @@ class Salvaged(msgspec.Struct, frozen=True):
 
 
 def salvage(journal: Path) -> Salvaged:
-    """Read a journal and its write-ahead file. Raises: OSError.
+    """Read a journal and its write-ahead file. Raises: OSError, TooOld.
 
     From a copy: SQLite writes to what it opens, if only to bring the two files together.
     """
@@ -154,7 +155,7 @@ def _entries(db: sqlite3.Connection, reached: int, damage: list[str]) -> list[En
                 break
             total, before = crc, total
             if total_of(index, term, kind, data, before) == crc:
-                entries.append(Entry(Index(index), Term(term), EntryKind(kind), data))
+                entries.append(Entry(Index(index), Term(term), entry_kind(index, kind), data))
                 continue
             damage.append(f"entry {index} does not match its CRC")
             if index > reached:

@@ -110,7 +110,7 @@ class ReadBackup(msgspec.Struct, frozen=True):
 def read_backup(read: Callable[[int], bytes], limits: CatalogLimits) -> ReadBackup:
     """Read a backup, believing nothing: `read(n)` gives up to `n` bytes, fewer only at the end.
 
-    Raises: BadBackup, and whatever `read` raises.
+    Raises: BadBackup, TooOld (it is whole, a newer build wrote it), and whatever `read` raises.
     """
     frames = _Frames(read)
     try:
