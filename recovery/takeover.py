@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from felix.core.catalog.catalog import Catalog, CatalogLimits
+from felix.core.catalog.dump import BadDump
 from felix.core.catalog.renewal import MARGIN_DEFAULT
 from felix.proto.ids import Index, NodeId, Term
+from felix.proto.levels import TooOld
 from felix.proto.raft import Addresses, Member
 from felix.recovery.backups import verify_backup
-from felix.recovery.directory import exchange, is_unused, write_founder
+from felix.recovery.directory import exchange, is_data_dir, is_unused, write_founder
 from felix.recovery.errors import Refused
 from felix.recovery.plan import Survey, plan_id
 from felix.recovery.survey import read_directory, rebuild
 from felix.storage.data_dir import take_lock
+from felix.storage.errors import StorageError
 
 
 class Founder(msgspec.Struct, frozen=True):
@@ -29,12 +34,28 @@ class Founder(msgspec.Struct, frozen=True):
     addresses: Addresses
 
 
+class Floor(msgspec.Struct, frozen=True, kw_only=True):
+    """What the numbers of the new cluster must lie above."""
+
+    epoch: int = 0
+    """The lowest that will do."""
+    above: int = 0
+    """A version: it and those below are in use."""
+    margin: int = MARGIN_DEFAULT
+    """More than the number of updates that may be missing in what is taken over."""
+
+
+ANY: Final = Floor()
+
+
 class TakenOver(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it."""
 
     path: Path
     set_aside: Path | None
     """Where what was there before is now."""
+    unread: str = ""
+    """Why the numbers of what was there before are not known, or not to their end."""
     cluster_id: str
     node_id: NodeId
     epoch: int
@@ -50,12 +71,11 @@ def restore_backup(
     limits: CatalogLimits,
     *,
     replace: bool,
-    epoch: int = 0,
-    margin: int = MARGIN_DEFAULT,
+    floor: Floor = ANY,
 ) -> TakenOver:
     """Begin a new cluster with what a backup holds; `replace` sets aside what is in the way.
 
-    `epoch` is the lowest that will do, `margin` more than the number of updates since the backup.
+    The new one goes on above what it replaces, as far as that can be read.
     Raises: BadBackup, Refused, StorageError, TooOften, TooOld, OSError.
     """
     if not is_unused(path) and not replace:
@@ -65,8 +85,9 @@ def restore_backup(
     lock = take_lock(path)
     try:
         term = Term(max(1, backup.header.applied_term))
-        epoch = max(epoch, backup.catalog.epoch + 1)
-        return _take_over(path, founder, backup.catalog, term, epoch, margin)
+        floor, unread = _above_what_is_there(path, limits, floor)
+        made = _take_over(path, founder, backup.catalog, term, floor)
+        return msgspec.structs.replace(made, unread=unread)
     finally:
         os.close(lock)
 
@@ -77,7 +98,7 @@ def recover_directory(
     limits: CatalogLimits,
     *,
     plan: str | None,
-    margin: int = MARGIN_DEFAULT,
+    floor: Floor = ANY,
 ) -> TakenOver:
     """Begin a new cluster with everything in the log of a data directory, which is set aside.
 
@@ -96,9 +117,31 @@ def recover_directory(
         catalog = rebuild(contents, limits)
         known_term = survey.hard_state.term if survey.hard_state else Term(1)
         term = max(Term(1), survey.last_term, known_term)
-        return _take_over(path, founder, catalog, term, catalog.epoch + 1, margin)
+        return _take_over(path, founder, catalog, term, floor)
     finally:
         os.close(lock)
+
+
+def _above_what_is_there(path: Path, limits: CatalogLimits, floor: Floor) -> tuple[Floor, str]:
+    """Raise a floor above a directory that is replaced; say what of it cannot be read.
+
+    Other nodes of its cluster may have gone on further: by the margin.
+    """
+    if not is_data_dir(path):
+        return floor, ""
+    try:
+        contents = read_directory(path)
+        there = rebuild(contents, limits)
+    except (StorageError, BadDump, TooOld) as error:
+        return floor, str(error)
+    return (
+        msgspec.structs.replace(
+            floor,
+            epoch=max(floor.epoch, there.epoch + 1),
+            above=max(floor.above, there.version + floor.margin),
+        ),
+        "; ".join(contents.survey.damage),
+    )
 
 
 def _same_node(survey: Survey) -> Founder:
@@ -111,12 +154,16 @@ def _same_node(survey: Survey) -> Founder:
 
 
 def _take_over(
-    path: Path, founder: Founder, catalog: Catalog, term: Term, epoch: int, margin: int
+    path: Path, founder: Founder, catalog: Catalog, term: Term, floor: Floor
 ) -> TakenOver:
     """Write the new directory; a crash on the way leaves the old one or the new one.
 
     The identity of the cluster is new, so that nobody who was in the old one can ever take part.
+    The epoch is the time in Unix seconds: what was taken over twice, and lived on both times, has
+    two epochs though nobody knew of the other time.
     """
+    epoch = max(catalog.epoch + 1, floor.epoch, int(time.time()))
+    margin = max(floor.margin, floor.above - catalog.version)
     cluster_id = uuid.uuid4().hex
     node_id = NodeId(uuid.uuid4().hex)
     catalog.renew(cluster_id, epoch, Index(max(1, catalog.applied_index)), margin)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,13 +14,15 @@ import pytest
 from felix.core.catalog.backup import BackupHeader, BackupWriter, BadBackup
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.dump import Dump
+from felix.core.catalog.renewal import MARGIN_DEFAULT
 from felix.proto.ids import Term
+from felix.proto.queries import FeedChanges, GetFeedChanges
 from felix.proto.raft import Addresses, Member
 from felix.recovery import directory
 from felix.recovery.errors import Refused
 from felix.recovery.plan import plan_id
 from felix.recovery.survey import read_directory
-from felix.recovery.takeover import Founder, TakenOver, recover_directory, restore_backup
+from felix.recovery.takeover import Floor, Founder, TakenOver, recover_directory, restore_backup
 from felix.storage.data_dir import DataDir
 from felix.storage.errors import Locked, StorageError
 from felix.storage.ports import Identity, Owner
@@ -65,8 +70,11 @@ def save(catalog: Catalog, path: Path, term: int = 4) -> Path:
     return path
 
 
-def restored(file: Path, path: Path, *, replace: bool = False, epoch: int = 0) -> TakenOver:
-    return restore_backup(file, path, FOUNDER, LIMITS, replace=replace, epoch=epoch)
+def restored(
+    file: Path, path: Path, *, replace: bool = False, epoch: int = 0, above: int = 0
+) -> TakenOver:
+    floor = Floor(epoch=epoch, above=above)
+    return restore_backup(file, path, FOUNDER, LIMITS, replace=replace, floor=floor)
 
 
 def check_new_cluster(made: TakenOver, catalog: Catalog, term: int) -> None:
@@ -85,7 +93,7 @@ def check_new_cluster(made: TakenOver, catalog: Catalog, term: int) -> None:
     assert (seen.last_index, seen.last_term) == (catalog.applied_index, term)
     assert seen.catalog.digest == made.digest == catalog.digest
     assert seen.catalog.counts() == made.counts == catalog.counts()
-    assert seen.catalog.epoch == made.epoch == catalog.epoch + 1
+    assert seen.catalog.epoch == made.epoch > catalog.epoch
     assert seen.catalog.version == made.version > catalog.version + 1_000_000
 
 
@@ -118,9 +126,63 @@ def test_a_cluster_restored_from_a_backup_of_a_restored_one_goes_on_above_both(
     first = restored(save(applied(LOG), tmp_path / "b1"), tmp_path / "d1")
     again = look_into(first.path).catalog
     second = restored(save(again, tmp_path / "b2"), tmp_path / "d2")
-    assert (first.epoch, second.epoch) == (2, 3)
+    assert second.epoch > first.epoch
     assert second.version > first.version + 1_000_000
-    assert restored(tmp_path / "b1", tmp_path / "d3", epoch=7).epoch == 7
+    assert restored(tmp_path / "b1", tmp_path / "d3", epoch=1 << 40).epoch == 1 << 40
+
+
+def test_a_second_restore_of_a_backup_has_another_epoch_though_nobody_tells_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = save(applied(LOG), tmp_path / "b")
+    epochs = []
+    for now_s in (1_800_000_000.5, 1_800_000_001.2, 0.0):  # the last is of a clock that was lost
+        monkeypatch.setattr(time, "time", lambda now_s=now_s: now_s)
+        epochs.append(restored(file, tmp_path / f"d{now_s}").epoch)
+    assert epochs == [1_800_000_000, 1_800_000_001, 2]
+
+
+def lowest_number(made: TakenOver) -> int:
+    """Find the first number of a feed that one who knows all of `LOG` is told."""
+    query = GetFeedChanges(feed="tenants", since=applied(LOG).version + 1)
+    changes = look_into(made.path).catalog.answer(query)
+    assert isinstance(changes, FeedChanges)
+    return changes.items[0].seq
+
+
+def test_a_cluster_goes_on_above_the_version_that_is_given(tmp_path: Path) -> None:
+    file = save(applied(LOG), tmp_path / "b")
+    above = 5_000_000_000
+    assert lowest_number(restored(file, tmp_path / "d1")) < above
+    made = restored(file, tmp_path / "d2", above=above)
+    assert made.version > lowest_number(made) > above
+    path = make_directory(tmp_path / "n1", "n1", LOG)
+    made = recover_directory(path, None, LIMITS, plan=None, floor=Floor(above=above, epoch=1 << 40))
+    assert made.epoch == 1 << 40
+    assert lowest_number(made) > above
+
+
+def test_a_backup_that_is_restored_again_goes_on_above_what_it_replaces(tmp_path: Path) -> None:
+    file = save(applied(LOG), tmp_path / "b")
+    first = restored(file, tmp_path / "d", epoch=1 << 40)
+    second = restored(file, tmp_path / "d", replace=True)
+    assert second.epoch == first.epoch + 1
+    assert lowest_number(second) > first.version + MARGIN_DEFAULT
+    assert not second.unread
+
+
+@pytest.mark.parametrize("what", ["all of it", "its end"])
+def test_of_a_replaced_directory_it_is_said_what_cannot_be_read(tmp_path: Path, what: str) -> None:
+    file = save(applied(LOG), tmp_path / "b")
+    path = make_directory(tmp_path / "n1", "n1", LOG)
+    if what == "all of it":
+        (path / "journal.db").write_bytes(b"this was a journal" * 1000)
+    else:
+        with closing(sqlite3.connect(path / "journal.db")) as db:
+            db.execute("delete from log where idx = ?", (len(LOG),))
+            db.commit()
+    made = restored(file, path, replace=True)
+    assert ("cannot be read" if what == "all of it" else "are missing") in made.unread
 
 
 def test_an_empty_clusters_backup_can_be_restored(tmp_path: Path) -> None:
