@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 import uuid
 from pathlib import Path
@@ -18,11 +16,17 @@ from felix.proto.ids import Index, NodeId, Term
 from felix.proto.levels import TooOld
 from felix.proto.raft import Addresses, Member
 from felix.recovery.backups import verify_backup
-from felix.recovery.directory import exchange, is_data_dir, is_unused, write_founder
+from felix.recovery.directory import (
+    fill_directory,
+    is_data_dir,
+    is_unused,
+    locked,
+    replace_directory,
+    write_founder,
+)
 from felix.recovery.errors import Refused
 from felix.recovery.plan import Survey, plan_id
 from felix.recovery.survey import read_directory, rebuild
-from felix.storage.data_dir import take_lock
 from felix.storage.errors import StorageError
 
 
@@ -81,15 +85,11 @@ def restore_backup(
     if not is_unused(path) and not replace:
         raise Refused(f"{path} is not empty: --replace together with --yes sets it aside")
     backup = verify_backup(file, limits)
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = take_lock(path)
-    try:
+    with locked(path):
         term = Term(max(1, backup.header.applied_term))
         floor, unread = _above_what_is_there(path, limits, floor)
         made = _take_over(path, founder, backup.catalog, term, floor)
         return msgspec.structs.replace(made, unread=unread)
-    finally:
-        os.close(lock)
 
 
 def recover_directory(
@@ -105,8 +105,9 @@ def recover_directory(
     `plan` is the plan's id; None does without. Without a founder it is the same node, as its log
     knows it. Raises: Refused, StorageError, BadDump, TooOften, TooOld, OSError.
     """
-    lock = take_lock(path)
-    try:
+    if not path.is_dir():
+        raise Refused(f"there is no directory {path}")
+    with locked(path):
         contents = read_directory(path)
         survey = contents.survey
         if plan is not None and plan != plan_id(survey):
@@ -118,8 +119,6 @@ def recover_directory(
         known_term = survey.hard_state.term if survey.hard_state else Term(1)
         term = max(Term(1), survey.last_term, known_term)
         return _take_over(path, founder, catalog, term, floor)
-    finally:
-        os.close(lock)
 
 
 def _above_what_is_there(path: Path, limits: CatalogLimits, floor: Floor) -> tuple[Floor, str]:
@@ -169,18 +168,16 @@ def _take_over(
     catalog.renew(cluster_id, epoch, Index(max(1, catalog.applied_index)), margin)
     member = Member(node_id, founder.name, founder.addresses)
     aside = None
+
+    def write(there: Path) -> None:
+        write_founder(there, member, founder.cluster_name, catalog, term)
+
+    path = path.resolve()
     if is_unused(path):
-        write_founder(path, member, founder.cluster_name, catalog, term)
+        fill_directory(path, path.with_name(f"{path.name}.new-{cluster_id[:8]}"), write)
     else:
-        path = path.resolve()
-        # It is built under the name that the old directory will have once both are exchanged.
         aside = path.with_name(f"{path.name}.aside-{cluster_id[:8]}")
-        try:
-            write_founder(aside, member, founder.cluster_name, catalog, term)
-            exchange(aside, path)
-        except Refused:
-            shutil.rmtree(aside)
-            raise
+        replace_directory(path, aside, write)
     return TakenOver(
         path=path,
         set_aside=aside,

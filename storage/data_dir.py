@@ -144,8 +144,11 @@ def take_lock(path: Path) -> int:
 
 
 def _created(path: Path, create: Callable[[], Identity] | None) -> Identity:
-    if (path / JOURNAL).exists():
-        raise Damaged(f"{path} has a journal but no {IDENTITY}: whose it is cannot be known")
+    if any(path.glob(JOURNAL + "*")) or any((path / SNAPSHOTS).glob("*")):
+        raise Damaged(
+            f"{path} has a journal or snapshots but no {IDENTITY}: whose it is cannot be known. "
+            "A restore that was cut off leaves this too: do it again"
+        )
     if create is None:
         raise StorageError(f"the data directory {path} is empty")
     identity = create()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +27,7 @@ from felix.recovery.plan import plan_id
 from felix.recovery.survey import read_directory
 from felix.recovery.takeover import Floor, Founder, TakenOver, recover_directory, restore_backup
 from felix.storage.data_dir import DataDir
-from felix.storage.errors import Locked, StorageError
+from felix.storage.errors import Damaged, Locked, StorageError
 from felix.storage.ports import Identity, Owner
 from tests.rescue.directories import (
     CLUSTER,
@@ -336,8 +339,25 @@ def test_a_link_to_a_directory_stays_a_link(tmp_path: Path) -> None:
 
 def test_a_crash_at_any_step_leaves_the_old_directory_or_the_new_one(tmp_path: Path) -> None:
     make_directory(tmp_path / "data", "n1", a_log(THREE, 1, 1, 1))
+    steps, left_old = crashes(tmp_path)
+    assert steps > 15
+    assert 0 < left_old <= steps
+
+
+@pytest.mark.parametrize("where", ["beside", "inside"])
+def test_no_crash_of_a_restore_leaves_what_becomes_an_empty_cluster(
+    tmp_path: Path, where: str
+) -> None:
+    save(applied(a_log(THREE, 1, 1, 1)), tmp_path / "b")
+    unused, refused, new = crashes(tmp_path, where)
+    assert unused > 0
+    assert new > 0
+    assert (refused > 0) == (where == "inside")
+
+
+def crashes(*arguments: object) -> tuple[int, ...]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.rescue.crasher", str(tmp_path)],
+        [sys.executable, "-m", "tests.rescue.crasher", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -345,6 +365,56 @@ def test_a_crash_at_any_step_leaves_the_old_directory_or_the_new_one(tmp_path: P
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    steps, left_old = map(int, done.stdout.split())
-    assert steps > 15
-    assert 0 < left_old <= steps
+    return tuple(map(int, done.stdout.split()))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("where", ["missing", "empty", "volume", "used", "recovered"])
+def test_a_takeover_that_fails_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    file = save(applied(LOG), tmp_path / "b")
+    path = tmp_path / "deep" / "data"
+    if where in {"empty", "volume"}:
+        path.mkdir(parents=True)
+    if where == "volume":
+        (path / "lost+found").mkdir()
+    if where in {"used", "recovered"}:
+        make_directory(path, "n1", LOG)
+    before, names = everything_in(tmp_path), sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(directory, "write_identity", fail)  # the last step
+    command: Callable[[], TakenOver] = partial(restored, file, path, replace=True)
+    if where == "recovered":
+        command = partial(recover_directory, path, None, LIMITS, plan=None)
+    with pytest.raises(type(error)):
+        command()
+    assert sorted(tmp_path.rglob("*")) == names
+    after = everything_in(tmp_path)
+    assert all(after[name] == before[name] for name in before if not name.endswith("lock"))
+    monkeypatch.undo()
+    check_new_cluster(restored(file, path, replace=True), applied(LOG), term=4)
+
+
+def test_a_directory_that_cannot_be_exchanged_is_filled_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data"
+    path.mkdir()
+    inode = path.stat().st_ino
+    monkeypatch.setattr(directory, "_RENAME_EXCHANGE", 1 << 30)  # no file system can do that
+    check_new_cluster(restored(save(applied(LOG), tmp_path / "b"), path), applied(LOG), term=4)
+    assert path.stat().st_ino == inode
+    assert {one.name for one in tmp_path.iterdir()} == {"b", "data"}
+
+
+@pytest.mark.parametrize("left", ["snapshots/x.partial", "journal.db-mark", "journal.db"])
+def test_no_cluster_is_founded_on_what_a_restore_left(tmp_path: Path, left: str) -> None:
+    file = tmp_path / "d" / left
+    file.parent.mkdir(parents=True)
+    file.touch()
+    identity = Identity(CLUSTER, IDS["n1"], "new", CLUSTER_NAME)
+    with pytest.raises(Damaged, match="restore that was cut off"):
+        DataDir.open(tmp_path / "d", Owner(CLUSTER_NAME, "new"), lambda: identity)
