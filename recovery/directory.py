@@ -24,6 +24,8 @@ from felix.storage.snapshots import SnapshotFiles
 SLICE_RECORDS: Final = 500
 _NOTHING: Final = {LOCK, "lost+found"}
 """What a directory may hold and be empty: the second is in the root of every ext4 volume."""
+DEPTH_MAX: Final = 2
+"""How far below a directory others are looked for."""
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 
@@ -60,6 +62,12 @@ def is_unused(path: Path) -> bool:
 def is_data_dir(path: Path) -> bool:
     """Whether a node has run here."""
     return (path / JOURNAL).exists() or (path / IDENTITY).exists()
+
+
+def outer_of(path: Path) -> Path | None:
+    """Find the data directory that a path lies in, such as one that was set aside; None if none."""
+    above = path.resolve().parents[:DEPTH_MAX]
+    return next((one for one in reversed(above) if is_data_dir(one)), None)
 
 
 @contextlib.contextmanager

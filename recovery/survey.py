@@ -16,16 +16,13 @@ from felix.proto.errors import FelixError
 from felix.proto.ids import Index, Term
 from felix.proto.levels import check_level, level_of, read_proposal
 from felix.proto.raft import Entry, EntryKind, Membership
-from felix.recovery.directory import is_data_dir
+from felix.recovery.directory import DEPTH_MAX, is_data_dir, outer_of
 from felix.recovery.errors import Refused
 from felix.recovery.plan import Survey
 from felix.storage.data_dir import JOURNAL, LOCK, SNAPSHOTS, read_identity
 from felix.storage.errors import Damaged, Locked
 from felix.storage.salvage import Salvaged, salvage
 from felix.storage.snapshots import SnapshotFiles
-
-DEPTH_MAX = 2
-"""How far below a directory that is named others are looked for."""
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -42,10 +39,11 @@ def find_directories(named: Sequence[Path]) -> list[tuple[Path, bool]]:
     """
     found: dict[Path, bool] = {}
     for path in named:
-        below = list(_search(path.resolve(), DEPTH_MAX, inside=False))
+        inside = outer_of(path) is not None
+        below = list(_search(path.resolve(), DEPTH_MAX, inside=inside))
         if not below:
             raise Refused(f"there is no data directory in {path}")
-        found.update({one: inside for one, inside in below if one not in found})
+        found.update({one: is_inner for one, is_inner in below if one not in found})
     return list(found.items())
 
 

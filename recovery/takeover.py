@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from pathlib import Path
@@ -21,6 +22,7 @@ from felix.recovery.directory import (
     is_data_dir,
     is_unused,
     locked,
+    outer_of,
     replace_directory,
     write_founder,
 )
@@ -84,6 +86,8 @@ def restore_backup(
     """
     if not is_unused(path) and not replace:
         raise Refused(f"{path} is not empty: --replace together with --yes sets it aside")
+    if (outer := outer_of(path)) is not None:
+        raise Refused(f"{path} lies inside the data directory {outer}: restore somewhere else")
     backup = verify_backup(file, limits)
     with locked(path):
         term = Term(max(1, backup.header.applied_term))
@@ -102,12 +106,19 @@ def recover_directory(
 ) -> TakenOver:
     """Begin a new cluster with everything in the log of a data directory, which is set aside.
 
+    One that lies inside another, as what a node has set aside does, stays as it is; the new one
+    gets a place beside the outer one, whose node must not run.
     `plan` is the plan's id; None does without. Without a founder it is the same node, as its log
     knows it. Raises: Refused, StorageError, BadDump, TooOften, TooOld, OSError.
     """
     if not path.is_dir():
         raise Refused(f"there is no directory {path}")
-    with locked(path):
+    outer, place = outer_of(path), path
+    with contextlib.ExitStack() as held:
+        if outer is not None:
+            held.enter_context(locked(outer))
+            place = outer.with_name(f"{outer.name}.recovered-{uuid.uuid4().hex[:8]}")
+        held.enter_context(locked(path))
         contents = read_directory(path)
         survey = contents.survey
         if plan is not None and plan != plan_id(survey):
@@ -118,7 +129,9 @@ def recover_directory(
         catalog = rebuild(contents, limits)
         known_term = survey.hard_state.term if survey.hard_state else Term(1)
         term = max(Term(1), survey.last_term, known_term)
-        return _take_over(path, founder, catalog, term, floor)
+        if place != path:
+            held.enter_context(locked(place))
+        return _take_over(place, founder, catalog, term, floor)
 
 
 def _above_what_is_there(path: Path, limits: CatalogLimits, floor: Floor) -> tuple[Floor, str]:

@@ -363,6 +363,8 @@ def test_what_a_node_set_aside_is_found_and_may_be_used_but_is_no_vote(tmp_path:
     assert plan.chosen.path == str(aside)
     assert not plan.has_quorum
     assert IDS["n2"] in plan.missing
+    (alone,) = surveys_of([aside])
+    assert alone.is_set_aside, "also when it is named itself"
 
 
 def test_what_others_lack_and_what_would_be_dropped_is_counted(tmp_path: Path) -> None:

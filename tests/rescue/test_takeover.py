@@ -26,7 +26,7 @@ from felix.recovery.errors import Refused
 from felix.recovery.plan import plan_id
 from felix.recovery.survey import read_directory
 from felix.recovery.takeover import Floor, Founder, TakenOver, recover_directory, restore_backup
-from felix.storage.data_dir import DataDir
+from felix.storage.data_dir import DataDir, set_aside
 from felix.storage.errors import Damaged, Locked, StorageError
 from felix.storage.ports import Identity, Owner
 from tests.rescue.directories import (
@@ -325,6 +325,46 @@ def test_a_node_whose_addresses_nobody_knows_is_refused(tmp_path: Path) -> None:
     path = make_directory(tmp_path / "n4", "n4", LOG)
     with pytest.raises(Refused, match="--config"):
         recover_directory(path, None, LIMITS, plan=None)
+
+
+def a_node_with_data_set_aside(path: Path) -> Path:
+    """Make the directory of a node that began anew."""
+    make_directory(path, "n1", LOG)
+    return set_aside(path, Owner(CLUSTER_NAME, "n1"), "9" * 32)
+
+
+def test_what_was_set_aside_is_recovered_beside_the_directory_it_lies_in(tmp_path: Path) -> None:
+    path = tmp_path / "n1"
+    aside = a_node_with_data_set_aside(path)
+    before = everything_in(path)
+    made = recover_directory(aside, None, LIMITS, plan=plan_id(read_directory(aside).survey))
+    check_new_cluster(made, applied(LOG), term=4)
+    assert made.set_aside is None
+    assert made.path.parent == tmp_path
+    assert made.path.name.startswith("n1.recovered-")
+    after = everything_in(path)
+    assert {name: after[name] for name in before if not name.endswith("lock")} == {
+        name: before[name] for name in before if not name.endswith("lock")
+    }
+    set_aside(path, Owner(CLUSTER_NAME, "n1"), "8" * 32)  # the node can do this again
+
+
+def test_what_was_set_aside_is_not_recovered_under_a_running_node(tmp_path: Path) -> None:
+    path = tmp_path / "n1"
+    aside = a_node_with_data_set_aside(path)
+    with opened(path):
+        names = sorted(tmp_path.rglob("*"))
+        with pytest.raises(Locked):
+            recover_directory(aside, None, LIMITS, plan=None)
+        assert sorted(tmp_path.rglob("*")) == names
+
+
+def test_a_backup_is_not_restored_inside_a_data_directory(tmp_path: Path) -> None:
+    aside = a_node_with_data_set_aside(tmp_path / "n1")
+    file = save(applied(LOG), tmp_path / "b")
+    for path in (aside, aside / "new", tmp_path / "n1" / "new"):
+        with pytest.raises(Refused, match="inside the data directory"):
+            restored(file, path, replace=True)
 
 
 def test_a_link_to_a_directory_stays_a_link(tmp_path: Path) -> None:
