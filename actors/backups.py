@@ -66,6 +66,7 @@ class Backups:
                 created_at_ms=time.time_ns() // 1_000_000,
                 node_id=node_id,
                 membership=membership,
+                feature_level=catalog.feature_level,
             )
             reading = self._begin(header, catalog)
         return reading.piece(query.piece)

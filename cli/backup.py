@@ -9,14 +9,14 @@ from typing import Final
 import click
 
 from felix.cli.config import Config
-from felix.cli.options import CONFIG_OPTION, EXIT_START, end, load_config
+from felix.cli.options import CONFIG_OPTION, EXIT_START, end, ending_if_too_old, load_config
 from felix.cli.settings import addresses_of, catalog_limits
 from felix.core.catalog.backup import BadBackup, ReadBackup
-from felix.core.catalog.renewal import MARGIN_DEFAULT, TooOften
+from felix.core.catalog.renewal import MARGIN_DEFAULT, VERSION_MAX, TooOften
 from felix.proto.errors import FelixError
 from felix.recovery.backups import save_backup, verify_backup
 from felix.recovery.errors import Refused
-from felix.recovery.takeover import Founder, TakenOver, restore_backup
+from felix.recovery.takeover import Floor, Founder, TakenOver, restore_backup
 from felix.storage.errors import StorageError
 from felix.transport.rpc_client import RpcClient
 
@@ -34,6 +34,18 @@ MARGIN_OPTION = click.option(
     show_default=True,
     help="More than the number of updates that may be missing: versions go on above.",
 )
+EPOCH_OPTION = click.option(
+    "--epoch",
+    default=0,
+    type=click.IntRange(min=0, max=VERSION_MAX),
+    help="At least this one [default: the old one and one, or the time in seconds if that is more]",
+)
+ABOVE_OPTION = click.option(
+    "--above",
+    default=0,
+    type=click.IntRange(min=0, max=VERSION_MAX),
+    help="The last version that was in use, in any life of this metadata: versions go on above.",
+)
 
 
 @click.group("backup")
@@ -50,6 +62,7 @@ def backup_group() -> None:
 )
 @click.option("--timeout", "timeout_s", default=10.0, show_default=True, help="Per piece, seconds.")
 @click.argument("file", type=FILE)
+@ending_if_too_old()
 def save_command(address: str, linearizable: bool, timeout_s: float, file: Path) -> None:
     """Fetch a backup from a node into FILE, and verify it."""
     client = RpcClient(f"tcp://{address}")
@@ -73,6 +86,7 @@ def save_command(address: str, linearizable: bool, timeout_s: float, file: Path)
 
 @backup_group.command("verify")
 @click.argument("file", type=FILE)
+@ending_if_too_old()
 def verify_command(file: Path) -> None:
     """Read FILE to its end, check every byte, build what is in it. Needs no node."""
     try:
@@ -90,8 +104,10 @@ def verify_command(file: Path) -> None:
 @CONFIG_OPTION
 @click.option("--replace", is_flag=True, help="Set aside what is in the directory; with --yes.")
 @click.option("--yes", is_flag=True, help="I know what this replaces.")
-@click.option("--epoch", default=0, help="At least this one [default: the backup's and one]")
+@EPOCH_OPTION
+@ABOVE_OPTION
 @MARGIN_OPTION
+@ending_if_too_old()
 def restore_command(
     file: Path,
     data_dir: Path | None,
@@ -99,6 +115,7 @@ def restore_command(
     replace: bool,
     yes: bool,
     epoch: int,
+    above: int,
     margin: int,
 ) -> None:
     """Make the data directory of the first node of a new cluster from the backup FILE."""
@@ -110,8 +127,7 @@ def restore_command(
             founder_of(config),
             catalog_limits(config),
             replace=replace and yes,
-            epoch=epoch,
-            margin=margin,
+            floor=Floor(epoch=epoch, above=above, margin=margin),
         )
     except BadBackup as error:
         end(EXIT_BAD_BACKUP, f"{file}: {error}")
@@ -130,6 +146,9 @@ def describe_new_cluster(made: TakenOver) -> None:
     click.echo(f"data directory  {made.path}")
     if made.set_aside is not None:
         click.echo(f"the old one     {made.set_aside}")
+    if made.unread:
+        click.echo(f"NOT READ        its last version is not known: {made.unread}")
+        click.echo("                if it is in use far above, restore again and give it: --above")
     click.echo(f"cluster         {made.cluster_id}, new")
     click.echo(f"node            {made.node_id}, its only voter")
     click.echo(f"epoch           {made.epoch}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from felix.cli import config as configuration
+from felix.proto.levels import EXIT_TOO_OLD, TooOld
 
 EXIT_CONFIG = 2
 EXIT_START = 3
@@ -37,3 +40,12 @@ def end(code: int, message: str) -> NoReturn:
     """Say why and end."""
     click.echo(f"felix-controlplane: {message}", err=True)
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def ending_if_too_old() -> Iterator[None]:
+    """End as a node does that meets what a newer build wrote; also to decorate a command."""
+    try:
+        yield
+    except TooOld as error:
+        end(EXIT_TOO_OLD, str(error))

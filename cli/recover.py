@@ -8,8 +8,15 @@ from typing import Final
 
 import click
 
-from felix.cli.backup import DIRECTORY, MARGIN_OPTION, describe_new_cluster, founder_of
-from felix.cli.options import CONFIG_OPTION, EXIT_START, end, load_config
+from felix.cli.backup import (
+    ABOVE_OPTION,
+    DIRECTORY,
+    EPOCH_OPTION,
+    MARGIN_OPTION,
+    describe_new_cluster,
+    founder_of,
+)
+from felix.cli.options import CONFIG_OPTION, EXIT_START, end, ending_if_too_old, load_config
 from felix.cli.settings import catalog_limits
 from felix.core.catalog.catalog import CatalogLimits
 from felix.core.catalog.dump import BadDump
@@ -25,7 +32,7 @@ from felix.recovery.survey import (
     rebuild,
     refuse_running,
 )
-from felix.recovery.takeover import recover_directory
+from felix.recovery.takeover import Floor, recover_directory
 from felix.storage.errors import StorageError
 
 EXIT_NOTHING_TO_RECOVER: Final = 6
@@ -40,6 +47,7 @@ def recover_group() -> None:
 
 @recover_group.command("plan")
 @click.argument("directories", nargs=-1, required=True, type=DIRECTORY)
+@ending_if_too_old()
 def plan_command(directories: tuple[Path, ...]) -> None:
     """Read data DIRECTORIES (of stopped nodes, or copies) and say what can be recovered.
 
@@ -72,9 +80,18 @@ def plan_command(directories: tuple[Path, ...]) -> None:
 @click.option("--plan", "plan", help="The id that `recover plan` gave.")
 @click.option("--yes", is_flag=True, help="Without a plan.")
 @CONFIG_OPTION
+@EPOCH_OPTION
+@ABOVE_OPTION
 @MARGIN_OPTION
+@ending_if_too_old()
 def apply_command(
-    data_dir: Path, plan: str | None, yes: bool, path: Path | None, margin: int
+    data_dir: Path,
+    plan: str | None,
+    yes: bool,
+    path: Path | None,
+    epoch: int,
+    above: int,
+    margin: int,
 ) -> None:
     """Make a new cluster of one from everything in a data directory; the old one is set aside.
 
@@ -89,7 +106,7 @@ def apply_command(
             founder_of(config) if config else None,
             catalog_limits(config) if config else CatalogLimits(),
             plan=plan,
-            margin=margin,
+            floor=Floor(epoch=epoch, above=above, margin=margin),
         )
     except (OSError, Refused, StorageError, BadDump, TooOften) as error:
         end(EXIT_START, str(error))

@@ -23,7 +23,7 @@ def save_backup(
 ) -> ReadBackup:
     """Fetch a backup, check it as it lies on the disk, and only then give it its name.
 
-    `control_plane` must ask one node only. Raises: Refused, FelixError, BadBackup, OSError.
+    `control_plane` must ask one node only. Raises: Refused, FelixError, BadBackup, TooOld, OSError.
     """
     if file.exists():
         raise Refused(f"{file} exists: backups are not written over")
@@ -44,7 +44,7 @@ def save_backup(
 
 
 def verify_backup(file: Path, limits: CatalogLimits = _LIMITS) -> ReadBackup:
-    """Read a backup to its end and build what is in it. Raises: BadBackup, OSError."""
+    """Read a backup to its end and build what is in it. Raises: BadBackup, TooOld, OSError."""
     with file.open("rb") as source:
         return read_backup(source.read, limits)
 

@@ -12,20 +12,17 @@ import msgspec
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.dump import BadDump, restore
 from felix.proto import codec
-from felix.proto.commands import Proposal
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index, Term
+from felix.proto.levels import check_level, level_of, read_proposal
 from felix.proto.raft import Entry, EntryKind, Membership
-from felix.recovery.directory import is_data_dir
+from felix.recovery.directory import DEPTH_MAX, is_data_dir, outer_of
 from felix.recovery.errors import Refused
 from felix.recovery.plan import Survey
 from felix.storage.data_dir import JOURNAL, LOCK, SNAPSHOTS, read_identity
 from felix.storage.errors import Damaged, Locked
 from felix.storage.salvage import Salvaged, salvage
 from felix.storage.snapshots import SnapshotFiles
-
-DEPTH_MAX = 2
-"""How far below a directory that is named others are looked for."""
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -42,10 +39,11 @@ def find_directories(named: Sequence[Path]) -> list[tuple[Path, bool]]:
     """
     found: dict[Path, bool] = {}
     for path in named:
-        below = list(_search(path.resolve(), DEPTH_MAX, inside=False))
+        inside = outer_of(path) is not None
+        below = list(_search(path.resolve(), DEPTH_MAX, inside=inside))
         if not below:
             raise Refused(f"there is no data directory in {path}")
-        found.update({one: inside for one, inside in below if one not in found})
+        found.update({one: is_inner for one, is_inner in below if one not in found})
     return list(found.items())
 
 
@@ -60,7 +58,7 @@ def _search(path: Path, depth: int, *, inside: bool) -> list[tuple[Path, bool]]:
 
 
 def read_directory(path: Path, *, is_set_aside: bool = False) -> Contents:
-    """Read a data directory. Raises: OSError."""
+    """Read a data directory. Raises: OSError, TooOld."""
     damage: list[str] = []
     try:
         identity = read_identity(path)
@@ -110,7 +108,10 @@ def refuse_running(path: Path) -> None:
 
 
 def rebuild(contents: Contents, limits: CatalogLimits) -> Catalog:
-    """Apply everything that a directory holds, to the last entry. Raises: BadDump, Damaged."""
+    """Apply everything that a directory holds, to the last entry.
+
+    Raises: BadDump, Damaged, TooOld.
+    """
     salvaged, survey = contents.salvaged, contents.survey
     entries = salvaged.entries
     if salvaged.snapshot is not None and not (entries and entries[0].index == 1):
@@ -118,7 +119,6 @@ def rebuild(contents: Contents, limits: CatalogLimits) -> Catalog:
         catalog = restore(files.chunks(salvaged.snapshot), limits)
     else:
         catalog = Catalog(survey.identity.cluster_id if survey.identity else "", limits=limits)
-    proposals: codec.Decoder[Proposal] = codec.Decoder(Proposal)
     for entry in entries:
         if entry.index <= catalog.applied_index:
             continue
@@ -126,7 +126,9 @@ def rebuild(contents: Contents, limits: CatalogLimits) -> Catalog:
             catalog.skip(entry.index)
             continue
         try:
-            catalog.apply(entry.index, proposals.decode(entry.data))
+            proposal = read_proposal(entry.index, entry.data)
+            check_level(f"entry {entry.index}", level_of(proposal.command))
+            catalog.apply(entry.index, proposal)
         except FelixError as error:
             raise Damaged(f"entry {entry.index} cannot be applied: {error}") from error
     return catalog

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ SET_ASIDE_MAX: Final = 5
 """A node that must put its data aside so often has something that a new start does not mend."""
 SET_ASIDE: Final = "set-aside-"
 """Folders with what was found damaged, numbered; nothing in them is ever used again by itself."""
+_NUMBERED: Final = re.compile(re.escape(SET_ASIDE) + "([0-9]+)")
 
 
 class DataDir:
@@ -104,7 +106,8 @@ def set_aside(path: Path, owner: Owner, new_node_id: str) -> Path:
         before = read_identity(path)
         assert before is not None
         _refuse_stranger(path, before, owner)
-        numbers = [int(one.name.removeprefix(SET_ASIDE)) for one in path.glob(SET_ASIDE + "*")]
+        matches = [_NUMBERED.fullmatch(one.name) for one in path.iterdir()]
+        numbers = [int(match[1]) for match in matches if match]
         if len(numbers) >= SET_ASIDE_MAX:
             raise StorageError(
                 f"{path} holds {len(numbers)} folders of data set aside: find out why, delete them"
@@ -144,8 +147,11 @@ def take_lock(path: Path) -> int:
 
 
 def _created(path: Path, create: Callable[[], Identity] | None) -> Identity:
-    if (path / JOURNAL).exists():
-        raise Damaged(f"{path} has a journal but no {IDENTITY}: whose it is cannot be known")
+    if any(path.glob(JOURNAL + "*")) or any((path / SNAPSHOTS).glob("*")):
+        raise Damaged(
+            f"{path} has a journal or snapshots but no {IDENTITY}: whose it is cannot be known. "
+            "A restore that was cut off leaves this too: do it again"
+        )
     if create is None:
         raise StorageError(f"the data directory {path} is empty")
     identity = create()

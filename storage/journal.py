@@ -24,7 +24,7 @@ from felix.proto.ids import Index, Term
 from felix.proto.levels import entry_kind
 from felix.proto.raft import Entry, HardState, SnapshotMeta
 from felix.storage.errors import Damaged, DiskFailed, ForeignDirectory, StorageError
-from felix.storage.mark import NO_VOTE, HighWaterMark, Mark, digest_of
+from felix.storage.mark import NO_VOTE, HighWaterMark, Mark, digest_of, what_is_lost
 from felix.storage.ports import Recovered
 from felix.storage.wal import frames_written
 
@@ -212,24 +212,16 @@ class SqliteJournal:
                     journal=str(self._path),
                 )
             return
-        if mark.era > self._era:
-            raise Damaged(f"{self._path}: the last time that its log was cut is missing")
-        if mark.hard_term > self._hard_term or (
-            mark.hard_term == self._hard_term and mark.vote not in {NO_VOTE, self._vote}
-        ):
-            raise Damaged(
-                f"{self._path}: the vote in term {mark.hard_term} is missing, "
-                f"term and vote are those of term {self._hard_term}"
-            )
-        if mark.era < self._era:
-            return  # a power cut held the mark back; the journal has moved on
-        if mark.last_index > self._last:
-            raise Damaged(
-                f"{self._path}: entries {self._last + 1} to {mark.last_index} are missing, "
-                f"the last of them of term {mark.last_term}"
-            )
-        if mark.last_index >= self._first and mark.total != self._total_at(Index(mark.last_index)):
-            raise Damaged(f"{self._path}: entry {mark.last_index} is not the one that was written")
+        lost = what_is_lost(
+            mark,
+            self._era,
+            self._hard_term,
+            self._vote,
+            self._last,
+            lambda index: self._total_at(index) if index >= self._first else None,
+        )
+        if lost is not None:
+            raise Damaged(f"{self._path}: {lost}")
 
     def _warn_of_torn_tail(self) -> None:
         if self._torn > self._frames:

@@ -11,10 +11,11 @@ import mmap
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from felix.proto.ids import NodeId
+from felix.proto.ids import Index, NodeId
 
 VOTE_BYTES: Final = 8
 NO_VOTE: Final = bytes(VOTE_BYTES)
@@ -99,3 +100,37 @@ def digest_of(vote: NodeId | None) -> bytes:
     if vote is None:
         return NO_VOTE
     return hashlib.blake2b(vote.encode(), digest_size=VOTE_BYTES).digest()
+
+
+def what_is_lost(
+    mark: Mark,
+    era: int,
+    hard_term: int,
+    vote: bytes,
+    last: int,
+    total_at: Callable[[Index], int | None],
+) -> str | None:
+    """Say what a journal had when its mark was written and has no more; None if nothing.
+
+    The rest is the journal as it is read; `total_at` gives the checksum that an entry up to `last`
+    is stored with, None for one that it has forgotten.
+    """
+    if mark.era > era:
+        return "the last time that its log was cut is missing"
+    if mark.hard_term > hard_term or (
+        mark.hard_term == hard_term and mark.vote not in {NO_VOTE, vote}
+    ):
+        return (
+            f"the vote in term {mark.hard_term} is missing, "
+            f"term and vote are those of term {hard_term}"
+        )
+    if mark.era < era:
+        return None  # a power cut held the mark back; the journal has moved on
+    if mark.last_index > last:
+        return (
+            f"entries {last + 1} to {mark.last_index} are missing, "
+            f"the last of them of term {mark.last_term}"
+        )
+    if total_at(Index(mark.last_index)) not in {None, mark.total}:
+        return f"entry {mark.last_index} is not the one that was written"
+    return None

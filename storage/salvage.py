@@ -14,10 +14,11 @@ import msgspec
 from felix.proto import codec
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index, Term
-from felix.proto.raft import Entry, EntryKind, HardState, SnapshotMeta
+from felix.proto.levels import entry_kind
+from felix.proto.raft import Entry, HardState, SnapshotMeta
 from felix.storage.errors import Damaged
 from felix.storage.journal import FORMAT, SCHEMA, base_of, meta_of, total_of
-from felix.storage.mark import HighWaterMark
+from felix.storage.mark import HighWaterMark, digest_of, what_is_lost
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class Salvaged(msgspec.Struct, frozen=True):
 
 
 def salvage(journal: Path) -> Salvaged:
-    """Read a journal and its write-ahead file. Raises: OSError.
+    """Read a journal and its write-ahead file. Raises: OSError, TooOld.
 
     From a copy: SQLite writes to what it opens, if only to bring the two files together.
     """
@@ -67,35 +68,58 @@ def _read(db: sqlite3.Connection, journal: Path) -> Salvaged:
     snapshot = _decoded(db, "snapshot", SnapshotMeta, damage)
     reached = snapshot.index if snapshot else 0
     entries = _entries(db, reached, damage)
-    if entries and entries[0].index > reached + 1:
-        damage.append(f"entry {reached + 1} is missing")
-        entries = []
-    if entries and entries[-1].index < reached:
-        entries = []  # they do not reach what the snapshot stands for
-    damage += _lost_by_the_mark(db, journal, entries[-1].index if entries else reached)
+    damage += _gap(db, reached, entries)
+    if entries and not entries[0].index - 1 <= reached <= entries[-1].index:
+        entries = []  # they do not go on from what the snapshot stands for, or do not reach it
+    damage += _lost_by_the_mark(db, journal, hard_state or HardState(), reached, entries)
     return Salvaged(hard_state, snapshot, tuple(entries), tuple(damage))
 
 
-def _lost_by_the_mark(db: sqlite3.Connection, journal: Path, last: int) -> list[str]:
+def _gap(db: sqlite3.Connection, reached: int, entries: list[Entry]) -> list[str]:
+    """Find what is missing between a snapshot and its log, or at the end of the log before it."""
+    try:
+        first, _ = base_of(db)
+    except _UNREADABLE:
+        return []  # told of by whoever wanted to read the log
+    if entries:
+        first = entries[0].index
+    last = entries[-1].index if entries else first - 1
+    if first > reached + 1:
+        return [f"entry {reached + 1} is missing"]
+    return [f"it ends before its snapshot, with entry {last}"] if last < reached else []
+
+
+def _lost_by_the_mark(
+    db: sqlite3.Connection,
+    journal: Path,
+    hard_state: HardState,
+    reached: int,
+    entries: list[Entry],
+) -> list[str]:
     """Hold what is there against the mark that the node kept beside its journal."""
     file = journal.with_name(journal.name + "-mark")
     if not file.exists():
         return []
+
+    def total_at(index: Index) -> int | None:
+        if not entries or index < entries[0].index:
+            return None
+        return int(db.execute("select crc from log where idx = ?", (index,)).fetchone()[0])
+
+    last = entries[-1].index if entries else reached
+    vote = digest_of(hard_state.vote)
     try:
         owner, (era,) = meta_of(db, "owner").decode(), struct.unpack(">Q", meta_of(db, "era"))
+        with tempfile.TemporaryDirectory(prefix="felix-salvage-") as folder:
+            mark = HighWaterMark(Path(shutil.copy(file, folder)), owner)
+            found = mark.read()
+            mark.close()
+        if found is None:
+            return []
+        lost = what_is_lost(found, era, hard_state.term, vote, last, total_at)
     except _UNREADABLE as error:
         return [f"its mark cannot be held against it: {error}"]
-    with tempfile.TemporaryDirectory(prefix="felix-salvage-") as folder:
-        mark = HighWaterMark(Path(shutil.copy(file, folder)), owner)
-        found = mark.read()
-        mark.close()
-    if found is None or found.era < era:
-        return []
-    if found.era > era:
-        return ["the last time that its log was cut is missing"]
-    if found.last_index > last:
-        return [f"entries {last + 1} to {found.last_index} are missing"]
-    return []
+    return [] if lost is None else [lost]
 
 
 def _structure(db: sqlite3.Connection) -> list[str]:
@@ -131,7 +155,7 @@ def _entries(db: sqlite3.Connection, reached: int, damage: list[str]) -> list[En
                 break
             total, before = crc, total
             if total_of(index, term, kind, data, before) == crc:
-                entries.append(Entry(Index(index), Term(term), EntryKind(kind), data))
+                entries.append(Entry(Index(index), Term(term), entry_kind(index, kind), data))
                 continue
             damage.append(f"entry {index} does not match its CRC")
             if index > reached:

@@ -110,7 +110,7 @@ class ReadBackup(msgspec.Struct, frozen=True):
 def read_backup(read: Callable[[int], bytes], limits: CatalogLimits) -> ReadBackup:
     """Read a backup, believing nothing: `read(n)` gives up to `n` bytes, fewer only at the end.
 
-    Raises: BadBackup, and whatever `read` raises.
+    Raises: BadBackup, TooOld (it is whole, a newer build wrote it), and whatever `read` raises.
     """
     frames = _Frames(read)
     try:
@@ -120,13 +120,21 @@ def read_backup(read: Callable[[int], bytes], limits: CatalogLimits) -> ReadBack
         catalog = restore(frames.dump(), limits)
     except (BadDump, FelixError) as error:
         raise BadBackup(str(error)) from error
-    said = (header.cluster_id, header.epoch, header.version, header.digest, header.applied_index)
+    said = (
+        header.cluster_id,
+        header.epoch,
+        header.version,
+        header.digest,
+        header.applied_index,
+        header.feature_level,
+    )
     found = (
         catalog.cluster_id,
         catalog.epoch,
         catalog.version,
         catalog.digest,
         catalog.applied_index,
+        catalog.feature_level,
     )
     if said != found:
         raise BadBackup(f"the header says {said}, inside is {found}")

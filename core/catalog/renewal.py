@@ -2,7 +2,8 @@
 
 A backup that is restored, or the log of a lost cluster, may lack what the old cluster did last.
 Its clients have seen versions that the new cluster must not give to something else, so the new one
-goes on far above. And the consumers of feeds, who know no epochs, must be told everything again.
+goes on far above: by a distance, which is enough if nothing but the old cluster came of what is
+taken over. And the consumers of feeds, who know no epochs, must be told everything again.
 """
 
 from __future__ import annotations

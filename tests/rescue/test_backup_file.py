@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 
 from felix.core.catalog.backup import BackupHeader, BackupWriter, BadBackup, ReadBackup, read_backup
@@ -137,6 +138,14 @@ def test_a_header_that_is_not_of_what_is_inside_is_found() -> None:
     mixed = BackupWriter(stale._header, dump._dump)  # type: ignore[arg-type]  # it has not been written
     with pytest.raises(BadBackup, match="the header says"):
         read(rest_of(mixed))
+
+
+def test_a_header_of_another_feature_level_than_what_is_inside_is_found() -> None:
+    writer = begun(world().catalog)
+    assert writer._header is not None
+    writer._header = msgspec.structs.replace(writer._header, feature_level=2)
+    with pytest.raises(BadBackup, match="the header says"):
+        read(rest_of(writer))
 
 
 def test_a_length_out_of_all_reason_takes_no_memory() -> None:

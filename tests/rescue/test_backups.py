@@ -9,6 +9,7 @@ import pytest
 
 from felix.actors import backups as module
 from felix.actors.backups import BACKUPS_MAX, IDLE_S_MAX, SECONDS_MAX, SLICE_RECORDS, Backups
+from felix.core.catalog import dump
 from felix.core.catalog.backup import read_backup
 from felix.core.catalog.catalog import CatalogLimits
 from felix.proto.errors import NotFound, Overloaded, ValidationFailed
@@ -64,6 +65,15 @@ def test_a_backup_is_of_one_moment_though_commits_go_on_between_its_pieces() -> 
     assert (found.catalog.version, found.catalog.digest) == (version, digest)
     assert number > 4
     assert views(log) == 0
+
+
+def test_a_backup_says_which_feature_level_was_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump, "FEATURE_LEVEL", 2)  # as a build that can have raised it
+    log, backups = a_log(1), Backups()
+    log.catalog.feature_level = 2
+    data = finish(backups, log, ask(backups, log))
+    found = read_backup(io.BytesIO(data).read, CatalogLimits())
+    assert (found.header.feature_level, found.catalog.feature_level) == (2, 2)
 
 
 def test_a_piece_whose_answer_was_lost_can_be_had_again_and_no_other() -> None:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from felix.cli.config import render
 from felix.cli.server import main
+from felix.core.catalog.backup import BackupHeader, BackupWriter
+from felix.core.catalog.dump import Dump
+from felix.proto.codec import encode
+from felix.proto.commands import Proposal, SetFeatureLevel, Stamp
+from felix.proto.ids import Index, Term
+from felix.proto.levels import EXIT_TOO_OLD
+from felix.proto.raft import Entry, EntryKind
+from felix.storage.journal import total_of
 from tests.rescue.directories import (
     IDS,
     a_log,
@@ -19,6 +30,7 @@ from tests.rescue.directories import (
     membership,
     opened,
 )
+from tests.support.catalog_log import NOON_MS, CatalogLog, tenant
 from tests.support.cluster import make_configs
 
 pytestmark = pytest.mark.slow
@@ -127,6 +139,80 @@ def test_replacing_takes_two_words(tmp_path: Path) -> None:
     for words in ((), ("--replace",), ("--yes",)):
         assert "--replace together with --yes" in felix(*restore, *words, code=3)
     assert everything_in(path) == before
+
+
+def newer_log(entry: Entry) -> list[Entry]:
+    return [*a_log(THREE, 1, 1), entry]
+
+
+def set_level(level: int, stated: int) -> Entry:
+    proposal = Proposal(stated, Stamp(NOON_MS), SetFeatureLevel(level=level))
+    return Entry(Index(4), Term(1), EntryKind.COMMAND, encode(proposal))
+
+
+NEWER = {
+    "a higher level": (set_level(2, 2), "entry 4 needs feature level 2, this build has 1"),
+    "a level that is not stated": (set_level(2, 1), "entry 4 needs feature level 2"),
+    "an unknown command": (
+        Entry(Index(4), Term(1), EntryKind.COMMAND, msgspec.msgpack.encode([1, {}, {"type": "?"}])),
+        "entry 4 was written by a newer build",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NEWER)
+def test_what_a_newer_build_wrote_into_a_log_is_neither_planned_nor_recovered(
+    tmp_path: Path, what: str
+) -> None:
+    entry, says = NEWER[what]
+    path = make_directory(tmp_path / "n1", "n1", newer_log(entry))
+    before = everything_in(path)
+    assert says in felix("recover", "plan", path, code=EXIT_TOO_OLD)
+    assert everything_in(path) == before
+    assert says in felix("recover", "apply", "--data-dir", path, "--yes", code=EXIT_TOO_OLD)
+    assert [one.name for one in tmp_path.iterdir()] == ["n1"]
+    with opened(path) as data:
+        assert len(data.journal.recover().entries) == 4
+
+
+def test_an_entry_of_an_unknown_kind_is_no_damage_to_a_plan(tmp_path: Path) -> None:
+    path = make_directory(tmp_path / "n1", "n1", a_log(THREE, 1))
+    with closing(sqlite3.connect(path / "journal.db")) as db:
+        (before,) = db.execute("select crc from log where idx = 1").fetchone()
+        crc = total_of(2, 1, 77, b"", before)
+        db.execute("update log set kind = 77, data = x'', crc = ? where idx = 2", (crc,))
+        db.commit()
+    for command in (("plan", path), ("apply", "--data-dir", path, "--yes")):
+        assert "entries of kind 77" in felix("recover", *command, code=EXIT_TOO_OLD)
+
+
+def test_a_backup_of_a_newer_build_is_not_taken_for_a_broken_one(tmp_path: Path) -> None:
+    (config,) = make_configs(tmp_path, 1)
+    (tmp_path / "felix.yaml").write_text(render(config))
+    log = CatalogLog()
+    log.make(tenant())
+    log.catalog.feature_level = 2
+    header = BackupHeader(
+        cluster_id=log.catalog.cluster_id,
+        epoch=log.catalog.epoch,
+        version=log.catalog.version,
+        digest=log.catalog.digest,
+        applied_index=log.catalog.applied_index,
+        applied_term=Term(1),
+        created_at_ms=NOON_MS,
+        node_id=IDS["n1"],
+        membership=THREE,
+        feature_level=2,
+    )
+    writer = BackupWriter(header, Dump(log.catalog))
+    file = tmp_path / "b"
+    with file.open("wb") as out:
+        while not writer.is_complete:
+            out.write(writer.next(5))
+    restore = ("restore", file, "--data-dir", tmp_path / "d", "--config", tmp_path / "felix.yaml")
+    for command in (("backup", "verify", file), restore):
+        assert "needs feature level 2" in felix(*command, code=EXIT_TOO_OLD)
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_node_that_is_not_there_gives_no_backup(tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import struct
+import zlib
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from felix.core.catalog.catalog import CatalogLimits
 from felix.proto.ids import Index, Term
-from felix.proto.raft import Entry, EntryKind
+from felix.proto.raft import Entry, EntryKind, HardState
 from felix.recovery.errors import Refused
 from felix.recovery.plan import Plan, Survey, clusters_of, make_plan, plan_id
 from felix.recovery.survey import find_directories, read_directory, rebuild, refuse_running
@@ -145,7 +148,69 @@ def test_an_entry_that_is_missing_is_the_end_of_the_log(tmp_path: Path) -> None:
     db.close()
     survey = read_directory(path).survey
     assert survey.last_index == 2
-    assert survey.damage == ("entry 3 is missing", "entries 3 to 5 are missing")
+    assert survey.damage == (
+        "entry 3 is missing",
+        "entries 3 to 5 are missing, the last of them of term 1",
+    )
+
+
+OTHER_LOG = [entry for entry in a_log(THREE, 1, 1, 1) if entry.index < 4]
+OTHER_LOG.append(Entry(Index(4), Term(1), EntryKind.NOOP, b"other"))
+LATER: dict[str, Callable[[SqliteJournal], None]] = {
+    "a vote": lambda journal: journal.append(HardState(Term(2), IDS["n2"]), []),
+    "a vote in the same term": lambda journal: journal.append(HardState(Term(1), IDS["n2"]), []),
+    "a term": lambda journal: journal.append(HardState(Term(2)), []),
+    "an entry": lambda journal: journal.append(None, [OTHER_LOG[3]]),
+    "a cut": lambda journal: journal.append(None, OTHER_LOG[2:3]),
+}
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_what_a_start_misses_is_damage_in_the_same_words(tmp_path: Path, later: str) -> None:
+    path = make_directory(tmp_path / "n1", "n1", OTHER_LOG[:3])
+    mark = path / (JOURNAL + "-mark")
+    before = (path / JOURNAL).read_bytes()
+    with opened(path) as data:
+        data.journal.recover()
+        LATER[later](data.journal)
+    (path / JOURNAL).write_bytes(before)  # as an old copy of a disk has it
+    assert_refused_alike(path)
+    mark.unlink()
+    assert read_directory(path).survey.damage == ()
+
+
+def test_another_end_of_the_same_length_is_damage_in_the_same_words(tmp_path: Path) -> None:
+    path = make_directory(tmp_path / "n1", "n1", OTHER_LOG)
+    other = make_directory(tmp_path / "copy", "n1", a_log(THREE, 1, 1, 1))
+    shutil.copy(other / (JOURNAL + "-mark"), path)
+    assert_refused_alike(path)
+
+
+@pytest.mark.parametrize(("base", "says"), [(4, "it ends before"), (7, "entry 6 is missing")])
+def test_a_log_that_does_not_meet_its_snapshot_is_damage(
+    tmp_path: Path, base: int, says: str
+) -> None:
+    path = make_directory(tmp_path / "n1", "n1", a_log(THREE, *[1] * 4), snapshot_at=5)
+    value = struct.pack(">QI", base, 0)
+    with closing(sqlite3.connect(path / JOURNAL)) as db:
+        crc = zlib.crc32(value, zlib.crc32(b"base"))
+        db.execute("update meta set value = ?, crc = ? where key = 'base'", (value, crc))
+        db.commit()
+    (path / (JOURNAL + "-mark")).unlink()
+    (damage,) = read_directory(path).survey.damage
+    assert says in damage
+    with opened(path) as data, pytest.raises(Damaged, match=damage):
+        data.journal.recover()
+
+
+def assert_refused_alike(path: Path) -> None:
+    """See that a plan finds the damage that a start of the node finds."""
+    shutil.copytree(path, path.parent / "started")
+    survey = read_directory(path).survey
+    (damage,) = survey.damage
+    assert not survey.may_vote
+    with opened(path.parent / "started") as data, pytest.raises(Damaged, match=damage):
+        data.journal.recover()
 
 
 def remove_snapshot(path: Path) -> None:
@@ -298,6 +363,8 @@ def test_what_a_node_set_aside_is_found_and_may_be_used_but_is_no_vote(tmp_path:
     assert plan.chosen.path == str(aside)
     assert not plan.has_quorum
     assert IDS["n2"] in plan.missing
+    (alone,) = surveys_of([aside])
+    assert alone.is_set_aside, "also when it is named itself"
 
 
 def test_what_others_lack_and_what_would_be_dropped_is_counted(tmp_path: Path) -> None:

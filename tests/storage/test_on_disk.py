@@ -237,6 +237,13 @@ def test_setting_aside_twice_keeps_both(tmp_path: Path) -> None:
     assert (second / JOURNAL).exists()
 
 
+def test_what_others_have_put_beside_what_was_set_aside_is_not_counted(tmp_path: Path) -> None:
+    open_mine(tmp_path).close()
+    for name in ("set-aside-1.aside-0123abcd", "set-aside-", "set-aside-old", "set-aside-7"):
+        (tmp_path / name).mkdir()
+    assert set_aside(tmp_path, OWNER, "b" * 32).name == "set-aside-8"
+
+
 @pytest.mark.parametrize("emptied", [True, False], ids=["emptied", "deleted"])
 def test_a_node_that_lost_its_journal_does_not_start_as_new(tmp_path: Path, emptied: bool) -> None:
     open_mine(tmp_path).close()
