@@ -11,8 +11,10 @@ from typing import Final
 import msgspec
 
 from felix.storage.errors import Damaged, ForeignDirectory, Locked, StorageError
+from felix.storage.files import DiskOperations, FileOperations
 from felix.storage.journal import SqliteJournal
 from felix.storage.ports import Identity, Owner
+from felix.storage.pristine import delete_pristine, is_pristine
 from felix.storage.snapshots import SnapshotFiles
 
 IDENTITY: Final = "identity.json"
@@ -39,7 +41,11 @@ class DataDir:
 
     @classmethod
     def open(
-        cls, path: Path, owner: Owner, create: Callable[[], Identity] | None = None
+        cls,
+        path: Path,
+        owner: Owner,
+        create: Callable[[], Identity] | None = None,
+        operations: FileOperations | None = None,
     ) -> DataDir:
         """Open a directory that is `owner`'s; an empty one gets the identity that `create` draws.
 
@@ -52,7 +58,7 @@ class DataDir:
             identity = read_identity(path)
             fresh = identity is None
             if identity is None:
-                identity = _created(path, create)
+                identity = _created(path, create, operations or DiskOperations())
             else:
                 _refuse_stranger(path, identity, owner)
                 _refuse_lost_journal(path)
@@ -78,17 +84,17 @@ def read_identity(path: Path) -> Identity | None:
         raise Damaged(f"{path / IDENTITY} cannot be read: {error}") from error
 
 
-def write_identity(path: Path, identity: Identity) -> None:
+def write_identity(
+    path: Path, identity: Identity, operations: FileOperations | None = None
+) -> None:
     """Say whose directory it is from now on; on return it survives a power cut."""
+    operations = operations or DiskOperations()
     temporary = path / (IDENTITY + ".new")
-    with temporary.open("wb") as file:
-        file.write(msgspec.json.encode(identity))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path / IDENTITY)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+    with operations.create(temporary) as file:
+        operations.write(file, msgspec.json.encode(identity))
+        operations.sync(file)
+    operations.rename(temporary, path / IDENTITY)
+    operations.sync_folder(path)
 
 
 def set_aside(path: Path, owner: Owner, new_node_id: str) -> Path:
@@ -143,13 +149,20 @@ def take_lock(path: Path) -> int:
     return descriptor
 
 
-def _created(path: Path, create: Callable[[], Identity] | None) -> Identity:
-    if (path / JOURNAL).exists():
+def _created(
+    path: Path, create: Callable[[], Identity] | None, operations: FileOperations
+) -> Identity:
+    """Make a journal, and then say whose it is: a crash leaves nothing that looks like a loss."""
+    journal = path / JOURNAL
+    if not is_pristine(journal):
         raise Damaged(f"{path} has a journal but no {IDENTITY}: whose it is cannot be known")
     if create is None:
         raise StorageError(f"the data directory {path} is empty")
     identity = create()
-    write_identity(path, identity)
+    delete_pristine(journal)
+    SqliteJournal(journal, identity.node_id).close()
+    operations.sync_folder(path)
+    write_identity(path, identity, operations)
     return identity
 
 

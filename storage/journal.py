@@ -29,6 +29,8 @@ from felix.storage.ports import Recovered
 from felix.storage.wal import frames_written
 
 FORMAT: Final = b"2"
+PAD: Final = "pad"
+"""A table that is there while a journal is created, and has nothing to say."""
 PAGE_BYTES: Final = 4096
 TRIM_ROWS_AT_ONCE: Final = 500
 TRIM_ROWS_PER_APPEND: Final = 100
@@ -94,6 +96,11 @@ def base_of(db: sqlite3.Connection) -> tuple[int, int]:
     return first, total
 
 
+def tables_of(db: sqlite3.Connection) -> set[str]:
+    """List what a database has. Raises: sqlite3.Error."""
+    return {str(name) for (name,) in db.execute("select name from sqlite_master")}
+
+
 class SqliteJournal:
     """See `felix.storage.ports.Journal`; used by one thread at a time."""
 
@@ -147,6 +154,11 @@ class SqliteJournal:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def is_uncut(self) -> bool:
+        """Whether nothing but entries was ever added; known after `recover`."""
+        return self._era == 0
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -416,14 +428,14 @@ class SqliteJournal:
             "wal_autocheckpoint=0",
         ):
             self._db.execute(f"pragma {pragma}")
-        if self._db.execute("select count(*) from sqlite_master").fetchone()[0]:
-            self._check_format()
+        if not tables_of(self._db) <= {PAD}:  # a crash may have left the pad, and nothing else
+            self._check_owner()
         elif self._found is not None:
             raise Damaged(f"{self._path} holds nothing, and entries had been written to it")
         else:
             self._create()
 
-    def _check_format(self) -> None:
+    def _check_owner(self) -> None:
         stored = self._get_meta("format")
         if stored != FORMAT:
             raise Damaged(f"{self._path} has format {stored!r}, this build reads {FORMAT!r}")
@@ -451,10 +463,11 @@ class SqliteJournal:
 
         Syncing a write over blocks that exist takes two thirds of syncing one that grows the file.
         """
-        self._db.execute("create table pad(data blob)")
+        self._db.execute(f"drop table if exists {PAD}")
+        self._db.execute(f"create table {PAD}(data blob)")
         size = self._page_bytes * self._wal_pages
-        self._db.execute("insert into pad values(zeroblob(?))", (size,))
-        self._db.execute("drop table pad")
+        self._db.execute(f"insert into {PAD} values(zeroblob(?))", (size,))
+        self._db.execute(f"drop table {PAD}")
         self._db.execute("pragma wal_checkpoint(restart)").fetchall()
 
     def _get_meta(self, key: str) -> bytes:

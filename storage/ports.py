@@ -21,7 +21,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who a data directory belongs to; written before anything else.
+    """Who a data directory belongs to; written once there is a journal to go with it.
 
     Drawn anew for every directory, so that nobody with an empty disk is taken for a member that
     has voted and acknowledged.
