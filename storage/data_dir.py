@@ -12,8 +12,9 @@ import msgspec
 
 from felix.storage.errors import Damaged, ForeignDirectory, Locked, StorageError
 from felix.storage.files import DiskOperations, FileOperations
+from felix.storage.formats import check_format
 from felix.storage.journal import SqliteJournal
-from felix.storage.ports import Identity, Owner
+from felix.storage.ports import IDENTITY_FORMAT, Identity, Owner
 from felix.storage.pristine import delete_pristine, is_pristine
 from felix.storage.snapshots import SnapshotFiles
 
@@ -25,6 +26,12 @@ SET_ASIDE_MAX: Final = 5
 """A node that must put its data aside so often has something that a new start does not mend."""
 SET_ASIDE: Final = "set-aside-"
 """Folders with what was found damaged, numbered; nothing in them is ever used again by itself."""
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    """What can be read of an identity of any format."""
+
+    format: int = IDENTITY_FORMAT
 
 
 class DataDir:
@@ -49,8 +56,8 @@ class DataDir:
     ) -> DataDir:
         """Open a directory that is `owner`'s; an empty one gets the identity that `create` draws.
 
-        Raises: Locked, ForeignDirectory, Damaged, StorageError (it is empty and may not be), and
-        whatever `create` raises.
+        Raises: Locked, ForeignDirectory, Damaged, TooOld, StorageError (it is empty and may not be,
+        or of an older format), and whatever `create` raises.
         """
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = take_lock(path)
@@ -75,9 +82,15 @@ class DataDir:
 
 
 def read_identity(path: Path) -> Identity | None:
-    """Read whose directory it is; None if it is nobody's. Raises: Damaged."""
+    """Read whose directory it is; None if it is nobody's.
+
+    Raises: Damaged, TooOld, StorageError (an older format).
+    """
     try:
-        return msgspec.json.decode((path / IDENTITY).read_bytes(), type=Identity)
+        data = (path / IDENTITY).read_bytes()
+        stored = msgspec.json.decode(data, type=_Envelope).format
+        check_format(f"the identity {path / IDENTITY}", stored, IDENTITY_FORMAT)
+        return msgspec.json.decode(data, type=Identity)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:

@@ -13,6 +13,7 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from felix.proto.ids import Index, Term
 from felix.proto.levels import entry_kind
 from felix.proto.raft import Entry, HardState, SnapshotMeta
 from felix.storage.errors import Damaged, DiskFailed, ForeignDirectory, StorageError
+from felix.storage.formats import check_format
 from felix.storage.mark import NO_VOTE, HighWaterMark, Mark, digest_of
 from felix.storage.ports import Recovered
 from felix.storage.wal import frames_written
@@ -126,8 +128,10 @@ class SqliteJournal:
     ) -> None:
         """Open or create the database of a node, the `owner`.
 
-        Raises: Damaged, ForeignDirectory, DiskFailed.
+        Raises: Damaged, ForeignDirectory, DiskFailed; TooOld or StorageError for another format,
+        which is left as it is.
         """
+        _refuse_other_format(path)
         self._path = path
         self._owner = owner
         self._page_bytes = page_bytes
@@ -436,9 +440,7 @@ class SqliteJournal:
             self._create()
 
     def _check_owner(self) -> None:
-        stored = self._get_meta("format")
-        if stored != FORMAT:
-            raise Damaged(f"{self._path} has format {stored!r}, this build reads {FORMAT!r}")
+        _check_format(self._path, self._get_meta("format"))
         owner = self._get_meta("owner").decode()
         if owner != self._owner:
             raise ForeignDirectory(f"{self._path} is the journal of {owner!r}, not {self._owner!r}")
@@ -488,3 +490,31 @@ class SqliteJournal:
         ):
             return DiskFailed(f"the journal {self._path} cannot be used: {error}")
         return Damaged(f"{self._path} is damaged: {error}")
+
+
+def _refuse_other_format(path: Path) -> None:
+    """Look at a journal's format before anything is written: not even the log is carried over.
+
+    Where it cannot be read that way, whoever opens the journal says why. Raises: TooOld,
+    StorageError.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    beside = [path.with_name(path.name + end) for end in ("-shm", "-wal")]
+    made = [file for file in beside if not file.exists()]
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
+            stored = meta_of(db, "format")
+    except (*_UNREADABLE, Damaged):
+        return
+    finally:
+        for file in made:
+            file.unlink(missing_ok=True)
+    _check_format(path, stored)
+
+
+def _check_format(path: Path, stored: bytes) -> None:
+    if not stored.isdigit():
+        raise Damaged(f"{path} has format {stored!r}, this build reads {FORMAT!r}")
+    check_format(f"the journal {path}", int(stored), int(FORMAT))

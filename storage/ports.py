@@ -5,12 +5,15 @@ memory (`felix.storage.memory`), and one contract suite runs over both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from felix.proto.ids import Index, Term
 from felix.proto.raft import Entry, HardState, Membership, SnapshotMeta
+
+IDENTITY_FORMAT: Final = 2
+"""Of the identity as this build writes it."""
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -35,7 +38,7 @@ class Identity(msgspec.Struct, frozen=True):
     """It may found a new cluster together with the other members that it is configured with."""
     replaces: str = ""
     """Who this node was, before its data was set aside."""
-    format: int = 2
+    format: int = IDENTITY_FORMAT
 
 
 class Recovered(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ def is_pristine(journal: Path) -> bool:
     """Say whether no node has ever voted or acknowledged anything with a journal, if there is one.
 
     Then it does not matter whose it was. What cannot be read is not pristine. It is looked at in a
-    copy: SQLite writes to what it opens. Raises: OSError.
+    copy: SQLite writes to what it opens. Raises: OSError, TooOld, StorageError (another format).
     """
     if not journal.exists():
         return _has_no_mark(journal)

@@ -8,6 +8,7 @@ beginning of its checksum.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -23,8 +24,12 @@ from felix.proto.ids import Index, Term
 from felix.proto.raft import Membership, SnapshotMeta
 from felix.storage.errors import Damaged
 from felix.storage.files import DiskOperations, FileOperations
+from felix.storage.formats import check_format
 
-MAGIC: Final = b"felix-snapshot-2\n"
+FORMAT: Final = 2
+MAGIC: Final = b"felix-snapshot-%d\n" % FORMAT
+_ANY_MAGIC: Final = re.compile(rb"felix-snapshot-([0-9]{1,4})\n")
+_MAGIC_BYTES_MAX: Final = len(MAGIC) + 3
 SUFFIX: Final = ".snapshot"
 _FRAME: Final = struct.Struct(">II")
 """Length and CRC."""
@@ -263,20 +268,30 @@ def _checksum(path: Path) -> str:
 
 
 def _meta_of(path: Path) -> SnapshotMeta:
-    """Read what a file says it is. Raises: Damaged, OSError."""
+    """Read what a file says it is. Raises: Damaged, OSError, TooOld, StorageError."""
     size, checksum = path.stat().st_size, _checksum(path)
+    if not path.name.endswith(f"-{checksum[:_CHECKSUM_DIGITS]}{SUFFIX}"):
+        raise Damaged(f"{path} does not match the checksum in its name")
     with path.open("rb") as file:
         about, _ = _read_about(path, file, size)
     if path.name != _name(about.index, about.term, checksum):
-        raise Damaged(f"{path} does not match the checksum in its name")
+        raise Damaged(f"{path} is another snapshot than its name says")
     return SnapshotMeta(about.index, about.term, about.membership, size, checksum)
 
 
 def _read_about(path: Path, file: BinaryIO, size: int) -> tuple[About, int]:
-    """Read what stands behind the chunks, and where they end. Raises: Damaged."""
-    end = size - _FRAME.size
-    if end < len(MAGIC) or file.read(len(MAGIC)) != MAGIC:
+    """Read what stands behind the chunks, and where they end.
+
+    The file's checksum must be known to be right: then another format is no damage. Raises:
+    Damaged, TooOld, StorageError.
+    """
+    found = _ANY_MAGIC.match(file.read(_MAGIC_BYTES_MAX))
+    if found is None:
         raise Damaged(f"{path} is not a snapshot")
+    check_format(f"the snapshot {path}", int(found[1]), FORMAT)
+    end = size - _FRAME.size
+    if end < len(MAGIC):
+        raise Damaged(f"{path} is cut short")
     file.seek(end)
     length, crc = _FRAME.unpack(file.read(_FRAME.size))
     start = end - length
