@@ -111,7 +111,8 @@ class SnapshotStore(Protocol):
         ...
 
     def chunks(self, meta: SnapshotMeta) -> Iterator[bytes]:
-        """Read the chunks as written. Raises: `storage.errors.Damaged` before the first wrong one.
+        """Read the chunks as written. Raises: `storage.errors.Damaged` before the first wrong one;
+        `storage.errors.DiskFailed` where they cannot be read, which says nothing about them.
 
         The whole file's checksum is verified before the first chunk is handed out.
         """

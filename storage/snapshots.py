@@ -12,6 +12,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -22,7 +23,7 @@ from felix.proto import codec
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index, Term
 from felix.proto.raft import Membership, SnapshotMeta
-from felix.storage.errors import Damaged
+from felix.storage.errors import Damaged, DiskFailed
 from felix.storage.files import DiskOperations, FileOperations
 from felix.storage.formats import check_format
 
@@ -69,41 +70,47 @@ class SnapshotFiles:
         return SnapshotFileWriter(self._folder, self._operations, index, term)
 
     def read(self, meta: SnapshotMeta, offset: int, length: int) -> bytes:
-        """Read raw bytes of a snapshot's file."""
-        with self._path(meta).open("rb") as file:
+        """Read raw bytes of a snapshot's file. Raises: Damaged, DiskFailed."""
+        path = self._path(meta)
+        with _reading(path), path.open("rb") as file:
             file.seek(offset)
             return file.read(length)
 
     def chunks(self, meta: SnapshotMeta) -> Iterator[bytes]:
-        """Read the chunks as written, after checking the whole file. Raises: Damaged."""
+        """Read the chunks as written, after checking the whole file.
+
+        Raises: Damaged, DiskFailed; TooOld or StorageError for another format.
+        """
         path = self._path(meta)
-        try:
+        with _reading(path):
             size, checksum = path.stat().st_size, _checksum(path)
-        except FileNotFoundError as error:
-            raise Damaged(f"the snapshot {path} is missing") from error
-        except OSError as error:
-            raise Damaged(f"the snapshot {path} cannot be read: {error}") from error
-        if size != meta.size_bytes or checksum != meta.checksum:
-            raise Damaged(f"the snapshot {path} does not match its checksum")
-        with path.open("rb") as file:
-            about, end = _read_about(path, file, size)
-            if about != About(meta.index, meta.term, meta.membership):
-                raise Damaged(f"{path} is another snapshot: {about}")
-            file.seek(len(MAGIC))
-            while file.tell() < end:
-                length, crc = _FRAME.unpack(file.read(_FRAME.size))
-                chunk = file.read(length)
-                if zlib.crc32(chunk) != crc:
-                    raise Damaged(f"a chunk of {path} does not match its CRC")
-                yield chunk
+            if size != meta.size_bytes or checksum != meta.checksum:
+                raise Damaged(f"the snapshot {path} does not match its checksum")
+            with path.open("rb") as file:
+                about, end = _read_about(path, file, size)
+                if about != About(meta.index, meta.term, meta.membership):
+                    raise Damaged(f"{path} is another snapshot: {about}")
+                file.seek(len(MAGIC))
+                while file.tell() < end:
+                    length, crc = _FRAME.unpack(file.read(_FRAME.size))
+                    chunk = file.read(length)
+                    if zlib.crc32(chunk) != crc:
+                        raise Damaged(f"a chunk of {path} does not match its CRC")
+                    yield chunk
 
     def older(self, than: SnapshotMeta) -> list[SnapshotMeta]:
-        """List the whole snapshots that stand for less, the newest first."""
+        """List the whole snapshots that stand for less, the newest first.
+
+        Raises: DiskFailed; TooOld or StorageError for another format.
+        """
         found = []
-        for path in sorted(self._folder.glob("*" + SUFFIX), reverse=True):
+        with _reading(self._folder):  # not `glob`, which passes over what it may not read
+            paths = [path for path in self._folder.iterdir() if path.suffix == SUFFIX]
+        for path in sorted(paths, reverse=True):
             try:
-                meta = _meta_of(path)
-            except (Damaged, OSError) as error:
+                with _reading(path):
+                    meta = _meta_of(path)
+            except Damaged as error:
                 log.warning("a snapshot is damaged", path=str(path), reason=str(error))
                 continue
             if meta.index < than.index:
@@ -255,6 +262,23 @@ class SnapshotFileWriter:
         self._operations.delete(self._path)
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell what is not there, or no file, from what the system would not let us read.
+
+    Only the former is damage: a node that is out of descriptors has lost nothing. Raises: Damaged,
+    DiskFailed.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Damaged(f"the snapshot {path} is missing") from error
+    except IsADirectoryError as error:
+        raise Damaged(f"the snapshot {path} is a folder") from error
+    except OSError as error:
+        raise DiskFailed(f"the snapshot {path} cannot be read: {error}") from error
+
+
 def _name(index: Index, term: Term, checksum: str) -> str:
     return f"{index:020d}-{term:020d}-{checksum[:_CHECKSUM_DIGITS]}{SUFFIX}"
 
@@ -268,7 +292,7 @@ def _checksum(path: Path) -> str:
 
 
 def _meta_of(path: Path) -> SnapshotMeta:
-    """Read what a file says it is. Raises: Damaged, OSError, TooOld, StorageError."""
+    """Read what a file says it is. Raises: Damaged, OSError; TooOld, StorageError (its format)."""
     size, checksum = path.stat().st_size, _checksum(path)
     if not path.name.endswith(f"-{checksum[:_CHECKSUM_DIGITS]}{SUFFIX}"):
         raise Damaged(f"{path} does not match the checksum in its name")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import random
 import sqlite3
 import subprocess
@@ -16,7 +19,7 @@ import pytest
 from felix.proto.ids import Index, Term
 from felix.proto.raft import Entry, EntryKind, HardState, Membership, SnapshotMeta
 from felix.storage.data_dir import IDENTITY, JOURNAL, LOCK, DataDir, read_identity, set_aside
-from felix.storage.errors import Damaged, ForeignDirectory, Locked, StorageError
+from felix.storage.errors import Damaged, DiskFailed, ForeignDirectory, Locked, StorageError
 from felix.storage.journal import SqliteJournal
 from felix.storage.ports import Identity, Owner, Recovered
 from felix.storage.snapshots import SnapshotFiles
@@ -167,6 +170,51 @@ def test_every_flipped_byte_of_a_snapshot_is_noticed(tmp_path: Path) -> None:
         with pytest.raises(Damaged):
             next(iter(files.chunks(meta)))
         assert files.older(LATER) == []
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE, errno.EIO])
+@pytest.mark.parametrize("where", ["open", "read"])
+def test_a_snapshot_that_the_system_does_not_let_us_read_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, where: str
+) -> None:
+    files = SnapshotFiles(tmp_path)
+    meta = write_snapshot(files)
+
+    class Refusing(io.FileIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError(code, os.strerror(code))
+
+    def refuse(path: Path, mode: str) -> Refusing:
+        if where == "open":
+            raise OSError(code, os.strerror(code), str(path))
+        return Refusing(path, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        for look in (
+            lambda: next(iter(files.chunks(meta))),
+            lambda: files.older(LATER),
+            lambda: files.read(meta, 0, 1),
+        ):
+            with pytest.raises(DiskFailed, match=f"cannot be read: .*{os.strerror(code)}"):
+                look()
+    assert files.older(LATER) == [meta]
+
+
+def test_snapshots_in_a_folder_that_cannot_be_listed_are_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = SnapshotFiles(tmp_path)
+    write_snapshot(files)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        patch.setattr(os, "listdir", refuse)
+        with pytest.raises(DiskFailed):
+            files.older(LATER)
 
 
 def test_a_snapshot_half_written_by_a_crash_is_pruned(tmp_path: Path) -> None:
