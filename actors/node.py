@@ -41,6 +41,7 @@ from felix.proto.ids import Term
 from felix.proto.levels import TooOld, check_entries
 from felix.proto.raft import Addresses, Member, Membership
 from felix.storage.data_dir import DataDir
+from felix.storage.errors import StorageError
 from felix.storage.ports import Recovered
 from felix.transport.contacts import Contacts
 from felix.transport.forwarder import Forwarder
@@ -308,6 +309,7 @@ class Node:
             actor.actor_ref,
             self._watch_position,
             consensus.checkpoint,
+            self._disk_space,
         )
         service = Service(
             me.id, replica, consensus, rpc, forwarder, settings.in_flight_max, self._disk_space
@@ -335,7 +337,12 @@ class Node:
             return
         if not hasattr(self, "_raft") and isinstance(error, OSError):
             self._start_errors.append(error)  # start() reports it
-        elif isinstance(actor, RaftNode) or not hasattr(self, "_raft") or type(error) is TooOld:
+        elif (
+            isinstance(actor, RaftNode)
+            or not hasattr(self, "_raft")
+            or type(error) is TooOld
+            or isinstance(error, StorageError)  # a disk that failed once is not tried again
+        ):
             self._fatal(type(actor).__name__, error)
         else:
             actor.stop()

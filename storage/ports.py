@@ -84,7 +84,10 @@ class Journal(Protocol):
 
 
 class SnapshotWriter(Protocol):
-    """A snapshot being written; nobody sees it before `finish`."""
+    """A snapshot being written; nobody sees it before `finish`.
+
+    Every method may raise `storage.errors.DiskFailed`: the caller ends the process.
+    """
 
     def write(self, chunk: bytes) -> None:
         """Append one chunk; readers get the same chunks back."""

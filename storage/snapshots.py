@@ -124,15 +124,16 @@ class SnapshotFiles:
         again; whether it is what was sent shows in the end, with the whole file's checksum.
         """
         path = self._partial(meta)
-        if self._receiving is None or self._receiving.path != path:
-            self.close()
-            for other in self._folder.glob("*" + _PARTIAL):
-                if other != path:
-                    self._operations.delete(other)
-            self._receiving = _Partial(self._operations, path)
-        receiving = self._receiving
-        if offset == receiving.size:
-            receiving.write(data)
+        with _writing(path):
+            if self._receiving is None or self._receiving.path != path:
+                self.close()
+                for other in self._folder.glob("*" + _PARTIAL):
+                    if other != path:
+                        self._operations.delete(other)
+                self._receiving = _Partial(self._operations, path)
+            receiving = self._receiving
+            if offset == receiving.size:
+                receiving.write(data)
         return receiving.size
 
     def accept(self, meta: SnapshotMeta) -> bool:
@@ -141,11 +142,12 @@ class SnapshotFiles:
         receiving, self._receiving = self._receiving, None
         path = receiving.path
         assert path == self._partial(meta)
-        if (receiving.size, receiving.finish()) != (meta.size_bytes, meta.checksum):
-            self._operations.delete(path)
-            return False
-        self._operations.rename(path, self._path(meta))
-        self._operations.sync_folder(self._folder)
+        with _writing(path):
+            if (receiving.size, receiving.finish()) != (meta.size_bytes, meta.checksum):
+                self._operations.delete(path)
+                return False
+            self._operations.rename(path, self._path(meta))
+            self._operations.sync_folder(self._folder)
         return True
 
     def close(self) -> None:
@@ -158,13 +160,14 @@ class SnapshotFiles:
         """Delete every other snapshot and whatever a crash left behind."""
         kept = {self._path(meta).name for meta in keep}
         newest = max(kept, default="")
-        for path in self._folder.iterdir():
-            # Newer ones were accepted and are about to be pointed to; what is being received or
-            # written carries the name it will have once it is whole.
-            if path.name.removesuffix(_PARTIAL).removesuffix(".writing") < newest and (
-                path.name not in kept
-            ):
-                self._operations.delete(path)
+        with _writing(self._folder):
+            for path in self._folder.iterdir():
+                # Newer ones were accepted and are about to be pointed to; what is being received
+                # or written carries the name it will have once it is whole.
+                if path.name.removesuffix(_PARTIAL).removesuffix(".writing") < newest and (
+                    path.name not in kept
+                ):
+                    self._operations.delete(path)
 
     def _path(self, meta: SnapshotMeta) -> Path:
         return self._folder / _name(meta.index, meta.term, meta.checksum)
@@ -237,29 +240,33 @@ class SnapshotFileWriter:
         self._index = index
         self._term = term
         self._path = folder / (_name(index, term, "") + ".writing")
-        self._file = _SyncedFile(operations, operations.create(self._path))
-        self._file.write(MAGIC)
+        with _writing(self._path):
+            self._file = _SyncedFile(operations, operations.create(self._path))
+            self._file.write(MAGIC)
 
     def write(self, chunk: bytes) -> None:
         """Append one chunk."""
-        self._file.write(_FRAME.pack(len(chunk), zlib.crc32(chunk)))
-        self._file.write(chunk)
+        with _writing(self._path):
+            self._file.write(_FRAME.pack(len(chunk), zlib.crc32(chunk)))
+            self._file.write(chunk)
 
     def finish(self, membership: Membership) -> SnapshotMeta:
         """Make it durable and say what it is."""
         about = codec.encode(About(self._index, self._term, membership))
-        self._file.write(about)
-        self._file.write(_FRAME.pack(len(about), zlib.crc32(about)))
-        checksum = self._file.finish()
-        meta = SnapshotMeta(self._index, self._term, membership, self._file.size, checksum)
-        self._operations.rename(self._path, self._folder / _name(self._index, self._term, checksum))
-        self._operations.sync_folder(self._folder)
-        return meta
+        with _writing(self._path):
+            self._file.write(about)
+            self._file.write(_FRAME.pack(len(about), zlib.crc32(about)))
+            checksum = self._file.finish()
+            name = _name(self._index, self._term, checksum)
+            self._operations.rename(self._path, self._folder / name)
+            self._operations.sync_folder(self._folder)
+        return SnapshotMeta(self._index, self._term, membership, self._file.size, checksum)
 
     def abandon(self) -> None:
         """Throw it away."""
-        self._file.close()
-        self._operations.delete(self._path)
+        with _writing(self._path):
+            self._file.close()
+            self._operations.delete(self._path)
 
 
 @contextmanager
@@ -277,6 +284,15 @@ def _reading(path: Path) -> Iterator[None]:
         raise Damaged(f"the snapshot {path} is a folder") from error
     except OSError as error:
         raise DiskFailed(f"the snapshot {path} cannot be read: {error}") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say what the disk refused. Raises: DiskFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskFailed(f"the snapshot {path} cannot be written: {error}") from error
 
 
 def _name(index: Index, term: Term, checksum: str) -> str:
