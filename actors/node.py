@@ -23,7 +23,7 @@ from felix.actors.enrolment import Enrolment
 from felix.actors.messages import ActorRef, Attach, GetStatistics, HandOver, TurnAway
 from felix.actors.raft_node import RaftNode, RaftNodeParts
 from felix.actors.replica import Replica
-from felix.actors.restoring import restored
+from felix.actors.restoring import older_of, restored
 from felix.actors.service import CatalogStatistics, Service
 from felix.actors.snapshot_writer import (
     SnapshotStatistics,
@@ -146,7 +146,8 @@ class Node:
             )
         self._disk_space.start()
         if recovered.snapshot:
-            self._data.snapshots.prune([recovered.snapshot])
+            older = older_of(recovered, self._data.snapshots)
+            self._data.snapshots.prune([recovered.snapshot, *([older] if older else [])])
         self._fanout = self._start_fanout()
         self._snapshots = self._start_snapshots()
         self._raft = self._start_raft(recovered, catalog)
