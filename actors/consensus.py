@@ -18,6 +18,7 @@ from felix.actors.roster import Roster
 from felix.core.histogram import Histogram, HistogramValues
 from felix.core.raft.core import COMMITTED_PER_READY_MAX, RaftCore
 from felix.core.raft.ready import Ready
+from felix.core.raft.retention import retained
 from felix.proto.errors import NotApplied, NotLeader
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.queries import MemberStatus
@@ -146,6 +147,8 @@ class Consensus:
         self._snapshot_entries = snapshot_entries
         self._trail_entries = trail_entries
         self._snapshot_under_way = False
+        self._older: SnapshotMeta | None = None
+        """The snapshot before the one that was taken last, while the log reaches back to it."""
         self._proposals = Proposals()
         self._batch: list[tuple[int, bytes]] = []
         self._freshness = Freshness()
@@ -226,8 +229,11 @@ class Consensus:
     def snapshot_taken(self, snapshot: SnapshotMeta) -> tuple[SnapshotMeta, ...]:
         """Trim the log behind a durable snapshot; return the snapshots that are still needed."""
         self._snapshot_under_way = False
-        if self.core.snapshot is None or snapshot.index > self.core.snapshot.index:
-            first_kept = Index(max(1, snapshot.index + 1 - self._trail_entries))
+        before = self.core.snapshot
+        if before is None or snapshot.index > before.index:
+            first_kept, self._older = retained(
+                snapshot, before, self._snapshot_entries, self._trail_entries
+            )
             self._journal.compact(snapshot, first_kept)
             self.core.compact(snapshot, first_kept)
         return self.snapshots_needed()
@@ -235,7 +241,8 @@ class Consensus:
     def snapshots_needed(self) -> tuple[SnapshotMeta, ...]:
         """List the snapshots whose files must stay."""
         in_use = self.core.leader.snapshots_in_use() if self.core.leader else []
-        return (*([self.core.snapshot] if self.core.snapshot else []), *in_use)
+        own = (self.core.snapshot, self._older)
+        return (*(one for one in own if one is not None), *in_use)
 
     # --- carrying out -------------------------------------------------------------------------
 
@@ -349,6 +356,7 @@ class Consensus:
             self.core.snapshot_received(chunk, next_offset)
         elif self._snapshots.accept(meta):
             self._journal.install(meta)
+            self._older = None
             self.core.snapshot_installed(chunk)
             self._snapshots_installed += 1
             self._state_machine.restore_from(meta)

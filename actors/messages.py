@@ -15,6 +15,18 @@ from felix.proto.updates import RawUpdate
 ActorRef = pykka.ActorRef[Any]
 
 
+def tell_if_alive(actor: ActorRef, message: object) -> bool:
+    """Tell an actor that may have failed; say whether it lives.
+
+    One that has failed is started anew in a moment, and `Attach` says so.
+    """
+    try:
+        actor.tell(message)
+    except pykka.ActorDeadError:
+        return False
+    return True
+
+
 class Attach(msgspec.Struct, frozen=True):
     """To RaftNode, from Node: actors that were started anew."""
 

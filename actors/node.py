@@ -23,7 +23,7 @@ from felix.actors.enrolment import Enrolment
 from felix.actors.messages import ActorRef, Attach, GetStatistics, HandOver, TurnAway
 from felix.actors.raft_node import RaftNode, RaftNodeParts
 from felix.actors.replica import Replica
-from felix.actors.restoring import restored
+from felix.actors.restoring import older_of, restored
 from felix.actors.service import CatalogStatistics, Service
 from felix.actors.snapshot_writer import (
     SnapshotStatistics,
@@ -41,6 +41,7 @@ from felix.proto.ids import Term
 from felix.proto.levels import TooOld, check_entries
 from felix.proto.raft import Addresses, Member, Membership
 from felix.storage.data_dir import DataDir
+from felix.storage.errors import StorageError
 from felix.storage.ports import Recovered
 from felix.transport.contacts import Contacts
 from felix.transport.forwarder import Forwarder
@@ -145,7 +146,8 @@ class Node:
             )
         self._disk_space.start()
         if recovered.snapshot:
-            self._data.snapshots.prune([recovered.snapshot])
+            older = older_of(recovered, self._data.snapshots)
+            self._data.snapshots.prune([recovered.snapshot, *([older] if older else [])])
         self._fanout = self._start_fanout()
         self._snapshots = self._start_snapshots()
         self._raft = self._start_raft(recovered, catalog)
@@ -308,6 +310,7 @@ class Node:
             actor.actor_ref,
             self._watch_position,
             consensus.checkpoint,
+            self._disk_space,
         )
         service = Service(
             me.id, replica, consensus, rpc, forwarder, settings.in_flight_max, self._disk_space
@@ -335,7 +338,12 @@ class Node:
             return
         if not hasattr(self, "_raft") and isinstance(error, OSError):
             self._start_errors.append(error)  # start() reports it
-        elif isinstance(actor, RaftNode) or not hasattr(self, "_raft") or type(error) is TooOld:
+        elif (
+            isinstance(actor, RaftNode)
+            or not hasattr(self, "_raft")
+            or type(error) is TooOld
+            or isinstance(error, StorageError)  # a disk that failed once is not tried again
+        ):
             self._fatal(type(actor).__name__, error)
         else:
             actor.stop()

@@ -25,6 +25,7 @@ from felix.actors.messages import (
     SnapshotPrune,
     SnapshotTaken,
     TurnAway,
+    tell_if_alive,
 )
 from felix.actors.replica import Replica
 from felix.actors.service import CatalogStatistics, Service
@@ -250,7 +251,7 @@ class RaftNode(SocketActor):
             self._flush_due = True
 
     def _prune_snapshots(self, needed: tuple[SnapshotMeta, ...]) -> None:
-        self._snapshots.tell(SnapshotPrune(needed))
+        tell_if_alive(self._snapshots, SnapshotPrune(needed))
 
     @handles(GetStatistics)
     def _statistics(self, _: GetStatistics) -> RaftNodeStatistics:

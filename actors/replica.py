@@ -6,6 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import structlog
+
+from felix.actors.disk_space import DiskSpace
 from felix.actors.messages import (
     ActorRef,
     Publish,
@@ -13,6 +16,7 @@ from felix.actors.messages import (
     SnapshotChunkWritten,
     SnapshotEnd,
     SnapshotLoad,
+    tell_if_alive,
 )
 from felix.actors.watch_position import Position, WatchPosition
 from felix.core.catalog.catalog import Applied, Catalog
@@ -25,6 +29,8 @@ from felix.proto.updates import RawUpdate
 
 DUMP_SLICE_RECORDS = 250
 """Written down in one go: about 0.3 ms."""
+
+log = structlog.get_logger("felix.replica")
 
 
 class Replica:
@@ -39,6 +45,7 @@ class Replica:
         me: ActorRef,
         shared: WatchPosition,
         checkpoint: Callable[[Index, str], None],
+        disk_space: DiskSpace,
     ) -> None:
         """`last_term` is the term of the last applied entry; `me` gets the snapshots' messages.
 
@@ -51,6 +58,8 @@ class Replica:
         self._me = me
         self._shared = shared
         self._checkpoint = checkpoint
+        self._disk_space = disk_space
+        self._waits_for_space = False
         self._told = Version(0)
         self._knows_leader = False
         self._dump: Dump | None = None
@@ -70,10 +79,9 @@ class Replica:
         self._told = Version(0)
         self.tell_position()
         if self._dump is not None:
-            self._dump.close()
-            self._dump = None
+            self._give_up_dump(self._dump)
         if self._loading is not None:
-            self._snapshots.tell(SnapshotLoad(self._loading, self._me))
+            tell_if_alive(self._snapshots, SnapshotLoad(self._loading, self._me))
 
     def tell_standing(self, *, knows_leader: bool) -> None:
         """Say whether this node knows what is current."""
@@ -139,7 +147,9 @@ class Replica:
         if self._shared.subscribers:
             self._told = Version(catalog.version)
             time_us = time.time_ns() // 1000
-            self._fanout.tell(Publish(Epoch(catalog.epoch), updates, catalog.digest, time_us))
+            tell_if_alive(
+                self._fanout, Publish(Epoch(catalog.epoch), updates, catalog.digest, time_us)
+            )
         self.tell_position()
 
     def tell_position(self) -> None:
@@ -159,26 +169,47 @@ class Replica:
         """Start to write the catalog down as it is now; `dump_slice` goes on.
 
         `membership` is the one at the last applied entry. Says whether it has begun: a catalog that
-        is about to be replaced is not worth it.
+        is about to be replaced is not worth it, and a disk that is nearly full has no room for it.
         """
-        if self._loading is not None:
+        if self._loading is not None or not self._has_space():
             return False
         index = self.catalog.applied_index
-        self._snapshots.tell(SnapshotBegin(index, self._last_term, membership))
+        if not tell_if_alive(self._snapshots, SnapshotBegin(index, self._last_term, membership)):
+            return False
         self._dump = Dump(self.catalog)
         return True
 
+    def _has_space(self) -> bool:
+        is_low = self._disk_space.is_low
+        if is_low and not self._waits_for_space:
+            log.warning(
+                "a snapshot is due, and waits until the disk has space again: "
+                "the log cannot be trimmed meanwhile",
+                free_mb=self._disk_space.free_mb,
+            )
+        self._waits_for_space = is_low
+        return not is_low
+
     def dump_slice(self) -> bool:
-        """Write the next slice; say whether there is more."""
+        """Write the next slice; say whether there is more.
+
+        With a writer that has failed the dump is given up; the next one begins after `attach`.
+        """
         if self._dump is None:
             return False
         chunk = self._dump.step(DUMP_SLICE_RECORDS)
         if chunk is not None:
-            self._snapshots.tell(SnapshotChunkWritten(chunk))
-            return True
+            if tell_if_alive(self._snapshots, SnapshotChunkWritten(chunk)):
+                return True
+            self._give_up_dump(self._dump)
+            return False
         self._dump = None
-        self._snapshots.tell(SnapshotEnd(self._me))
+        tell_if_alive(self._snapshots, SnapshotEnd(self._me))
         return False
+
+    def _give_up_dump(self, dump: Dump) -> None:
+        dump.close()
+        self._dump = None
 
     def begin_load(self, snapshot: SnapshotMeta) -> bool:
         """Have a snapshot from the leader read by the snapshots' actor; hold everything until then.
@@ -187,7 +218,7 @@ class Replica:
         """
         self._loading = snapshot
         self._held.clear()
-        self._snapshots.tell(SnapshotLoad(snapshot, self._me))
+        tell_if_alive(self._snapshots, SnapshotLoad(snapshot, self._me))
         given_up = self._dump is not None
         self._dump = None
         return given_up

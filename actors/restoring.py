@@ -44,6 +44,17 @@ def restored(
         return found
 
 
+def older_of(recovered: Recovered, snapshots: SnapshotStore) -> SnapshotMeta | None:
+    """Find the snapshot that could stand in for the one that a node starts with.
+
+    Raises: storage.errors.DiskFailed, TooOld.
+    """
+    if recovered.snapshot is None or not recovered.entries:
+        return None
+    older = snapshots.older(recovered.snapshot)
+    return next((one for one in older if _follows(one, recovered)), None)
+
+
 def load(
     snapshot: SnapshotMeta, snapshots: SnapshotStore, cluster_id: str, limits: CatalogLimits
 ) -> Catalog:

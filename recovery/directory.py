@@ -16,7 +16,15 @@ from felix.core.catalog.dump import Dump
 from felix.proto.ids import Term
 from felix.proto.raft import HardState, Member, Membership
 from felix.recovery.errors import Refused
-from felix.storage.data_dir import IDENTITY, JOURNAL, LOCK, SNAPSHOTS, take_lock, write_identity
+from felix.storage.data_dir import (
+    BEING_FILLED,
+    IDENTITY,
+    JOURNAL,
+    LOCK,
+    SNAPSHOTS,
+    take_lock,
+    write_identity,
+)
 from felix.storage.journal import SqliteJournal
 from felix.storage.ports import Identity
 from felix.storage.snapshots import SnapshotFiles
@@ -36,9 +44,12 @@ def write_founder(
     """Fill a directory as the first and only voter of a new cluster would have it.
 
     The cluster's identity is the catalog's, the log goes on after the catalog's last entry, which
-    is of `term`. The journal is made first and the identity is written last: nobody starts from a
-    directory that has one without the other.
+    is of `term`. A file that says so is there from the beginning until the identity is written,
+    which is last: nobody starts from a directory that has that file, or snapshots, and no identity.
     """
+    being_filled = path / BEING_FILLED
+    being_filled.touch()
+    sync_folder(path)
     journal = SqliteJournal(path / JOURNAL, founder.id)
     with contextlib.closing(journal):
         snapshots = SnapshotFiles(path / SNAPSHOTS)
@@ -52,6 +63,7 @@ def write_founder(
         journal.install(meta)
     sync_folder(path)
     write_identity(path, Identity(catalog.cluster_id, founder.id, founder.name, cluster_name))
+    being_filled.unlink()
 
 
 def is_unused(path: Path) -> bool:

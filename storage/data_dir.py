@@ -12,19 +12,30 @@ from typing import Final
 import msgspec
 
 from felix.storage.errors import Damaged, ForeignDirectory, Locked, StorageError
+from felix.storage.files import DiskOperations, FileOperations
+from felix.storage.formats import check_format
 from felix.storage.journal import SqliteJournal
-from felix.storage.ports import Identity, Owner
+from felix.storage.ports import IDENTITY_FORMAT, Identity, Owner
+from felix.storage.pristine import delete_pristine, is_pristine
 from felix.storage.snapshots import SnapshotFiles
 
 IDENTITY: Final = "identity.json"
 JOURNAL: Final = "journal.db"
 LOCK: Final = "lock"
 SNAPSHOTS: Final = "snapshots"
+BEING_FILLED: Final = "being-filled"
+"""A file that is there while somebody else than the node makes its directory."""
 SET_ASIDE_MAX: Final = 5
 """A node that must put its data aside so often has something that a new start does not mend."""
 SET_ASIDE: Final = "set-aside-"
 """Folders with what was found damaged, numbered; nothing in them is ever used again by itself."""
 _NUMBERED: Final = re.compile(re.escape(SET_ASIDE) + "([0-9]+)")
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    """What can be read of an identity of any format."""
+
+    format: int = IDENTITY_FORMAT
 
 
 class DataDir:
@@ -41,12 +52,16 @@ class DataDir:
 
     @classmethod
     def open(
-        cls, path: Path, owner: Owner, create: Callable[[], Identity] | None = None
+        cls,
+        path: Path,
+        owner: Owner,
+        create: Callable[[], Identity] | None = None,
+        operations: FileOperations | None = None,
     ) -> DataDir:
         """Open a directory that is `owner`'s; an empty one gets the identity that `create` draws.
 
-        Raises: Locked, ForeignDirectory, Damaged, StorageError (it is empty and may not be), and
-        whatever `create` raises.
+        Raises: Locked, ForeignDirectory, Damaged, TooOld, StorageError (it is empty and may not be,
+        or of an older format), and whatever `create` raises.
         """
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = take_lock(path)
@@ -54,7 +69,7 @@ class DataDir:
             identity = read_identity(path)
             fresh = identity is None
             if identity is None:
-                identity = _created(path, create)
+                identity = _created(path, create, operations or DiskOperations())
             else:
                 _refuse_stranger(path, identity, owner)
                 _refuse_lost_journal(path)
@@ -71,26 +86,32 @@ class DataDir:
 
 
 def read_identity(path: Path) -> Identity | None:
-    """Read whose directory it is; None if it is nobody's. Raises: Damaged."""
+    """Read whose directory it is; None if it is nobody's.
+
+    Raises: Damaged, TooOld, StorageError (an older format).
+    """
     try:
-        return msgspec.json.decode((path / IDENTITY).read_bytes(), type=Identity)
+        data = (path / IDENTITY).read_bytes()
+        stored = msgspec.json.decode(data, type=_Envelope).format
+        check_format(f"the identity {path / IDENTITY}", stored, IDENTITY_FORMAT)
+        return msgspec.json.decode(data, type=Identity)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
         raise Damaged(f"{path / IDENTITY} cannot be read: {error}") from error
 
 
-def write_identity(path: Path, identity: Identity) -> None:
+def write_identity(
+    path: Path, identity: Identity, operations: FileOperations | None = None
+) -> None:
     """Say whose directory it is from now on; on return it survives a power cut."""
+    operations = operations or DiskOperations()
     temporary = path / (IDENTITY + ".new")
-    with temporary.open("wb") as file:
-        file.write(msgspec.json.encode(identity))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path / IDENTITY)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+    with operations.create(temporary) as file:
+        operations.write(file, msgspec.json.encode(identity))
+        operations.sync(file)
+    operations.rename(temporary, path / IDENTITY)
+    operations.sync_folder(path)
 
 
 def set_aside(path: Path, owner: Owner, new_node_id: str) -> Path:
@@ -146,8 +167,13 @@ def take_lock(path: Path) -> int:
     return descriptor
 
 
-def _created(path: Path, create: Callable[[], Identity] | None) -> Identity:
-    if any(path.glob(JOURNAL + "*")) or any((path / SNAPSHOTS).glob("*")):
+def _created(
+    path: Path, create: Callable[[], Identity] | None, operations: FileOperations
+) -> Identity:
+    """Make a journal, and then say whose it is: a crash leaves nothing that looks like a loss."""
+    journal = path / JOURNAL
+    is_half_filled = (path / BEING_FILLED).exists() or any((path / SNAPSHOTS).glob("*"))
+    if is_half_filled or not is_pristine(journal):
         raise Damaged(
             f"{path} has a journal or snapshots but no {IDENTITY}: whose it is cannot be known. "
             "A restore that was cut off leaves this too: do it again"
@@ -155,7 +181,10 @@ def _created(path: Path, create: Callable[[], Identity] | None) -> Identity:
     if create is None:
         raise StorageError(f"the data directory {path} is empty")
     identity = create()
-    write_identity(path, identity)
+    delete_pristine(journal)
+    SqliteJournal(journal, identity.node_id).close()
+    operations.sync_folder(path)
+    write_identity(path, identity, operations)
     return identity
 
 

@@ -13,6 +13,7 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +25,14 @@ from felix.proto.ids import Index, Term
 from felix.proto.levels import entry_kind
 from felix.proto.raft import Entry, HardState, SnapshotMeta
 from felix.storage.errors import Damaged, DiskFailed, ForeignDirectory, StorageError
+from felix.storage.formats import check_format
 from felix.storage.mark import NO_VOTE, HighWaterMark, Mark, digest_of, what_is_lost
 from felix.storage.ports import Recovered
 from felix.storage.wal import frames_written
 
 FORMAT: Final = b"2"
+PAD: Final = "pad"
+"""A table that is there while a journal is created, and has nothing to say."""
 PAGE_BYTES: Final = 4096
 TRIM_ROWS_AT_ONCE: Final = 500
 TRIM_ROWS_PER_APPEND: Final = 100
@@ -94,6 +98,11 @@ def base_of(db: sqlite3.Connection) -> tuple[int, int]:
     return first, total
 
 
+def tables_of(db: sqlite3.Connection) -> set[str]:
+    """List what a database has. Raises: sqlite3.Error."""
+    return {str(name) for (name,) in db.execute("select name from sqlite_master")}
+
+
 class SqliteJournal:
     """See `felix.storage.ports.Journal`; used by one thread at a time."""
 
@@ -119,8 +128,10 @@ class SqliteJournal:
     ) -> None:
         """Open or create the database of a node, the `owner`.
 
-        Raises: Damaged, ForeignDirectory, DiskFailed.
+        Raises: Damaged, ForeignDirectory, DiskFailed; TooOld or StorageError for another format,
+        which is left as it is.
         """
+        _refuse_other_format(path)
         self._path = path
         self._owner = owner
         self._page_bytes = page_bytes
@@ -147,6 +158,11 @@ class SqliteJournal:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def is_uncut(self) -> bool:
+        """Whether nothing but entries was ever added; known after `recover`."""
+        return self._era == 0
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -408,17 +424,15 @@ class SqliteJournal:
             "wal_autocheckpoint=0",
         ):
             self._db.execute(f"pragma {pragma}")
-        if self._db.execute("select count(*) from sqlite_master").fetchone()[0]:
-            self._check_format()
+        if not tables_of(self._db) <= {PAD}:  # a crash may have left the pad, and nothing else
+            self._check_owner()
         elif self._found is not None:
             raise Damaged(f"{self._path} holds nothing, and entries had been written to it")
         else:
             self._create()
 
-    def _check_format(self) -> None:
-        stored = self._get_meta("format")
-        if stored != FORMAT:
-            raise Damaged(f"{self._path} has format {stored!r}, this build reads {FORMAT!r}")
+    def _check_owner(self) -> None:
+        _check_format(self._path, self._get_meta("format"))
         owner = self._get_meta("owner").decode()
         if owner != self._owner:
             raise ForeignDirectory(f"{self._path} is the journal of {owner!r}, not {self._owner!r}")
@@ -443,10 +457,11 @@ class SqliteJournal:
 
         Syncing a write over blocks that exist takes two thirds of syncing one that grows the file.
         """
-        self._db.execute("create table pad(data blob)")
+        self._db.execute(f"drop table if exists {PAD}")
+        self._db.execute(f"create table {PAD}(data blob)")
         size = self._page_bytes * self._wal_pages
-        self._db.execute("insert into pad values(zeroblob(?))", (size,))
-        self._db.execute("drop table pad")
+        self._db.execute(f"insert into {PAD} values(zeroblob(?))", (size,))
+        self._db.execute(f"drop table {PAD}")
         self._db.execute("pragma wal_checkpoint(restart)").fetchall()
 
     def _get_meta(self, key: str) -> bytes:
@@ -467,3 +482,31 @@ class SqliteJournal:
         ):
             return DiskFailed(f"the journal {self._path} cannot be used: {error}")
         return Damaged(f"{self._path} is damaged: {error}")
+
+
+def _refuse_other_format(path: Path) -> None:
+    """Look at a journal's format before anything is written: not even the log is carried over.
+
+    Where it cannot be read that way, whoever opens the journal says why. Raises: TooOld,
+    StorageError.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    beside = [path.with_name(path.name + end) for end in ("-shm", "-wal")]
+    made = [file for file in beside if not file.exists()]
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
+            stored = meta_of(db, "format")
+    except (*_UNREADABLE, Damaged):
+        return
+    finally:
+        for file in made:
+            file.unlink(missing_ok=True)
+    _check_format(path, stored)
+
+
+def _check_format(path: Path, stored: bytes) -> None:
+    if not stored.isdigit():
+        raise Damaged(f"{path} has format {stored!r}, this build reads {FORMAT!r}")
+    check_format(f"the journal {path}", int(stored), int(FORMAT))

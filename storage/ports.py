@@ -5,12 +5,15 @@ memory (`felix.storage.memory`), and one contract suite runs over both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from felix.proto.ids import Index, Term
 from felix.proto.raft import Entry, HardState, Membership, SnapshotMeta
+
+IDENTITY_FORMAT: Final = 2
+"""Of the identity as this build writes it."""
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -21,7 +24,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who a data directory belongs to; written before anything else.
+    """Who a data directory belongs to; written once there is a journal to go with it.
 
     Drawn anew for every directory, so that nobody with an empty disk is taken for a member that
     has voted and acknowledged.
@@ -35,7 +38,7 @@ class Identity(msgspec.Struct, frozen=True):
     """It may found a new cluster together with the other members that it is configured with."""
     replaces: str = ""
     """Who this node was, before its data was set aside."""
-    format: int = 2
+    format: int = IDENTITY_FORMAT
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -81,7 +84,10 @@ class Journal(Protocol):
 
 
 class SnapshotWriter(Protocol):
-    """A snapshot being written; nobody sees it before `finish`."""
+    """A snapshot being written; nobody sees it before `finish`.
+
+    Every method may raise `storage.errors.DiskFailed`: the caller ends the process.
+    """
 
     def write(self, chunk: bytes) -> None:
         """Append one chunk; readers get the same chunks back."""
@@ -108,7 +114,8 @@ class SnapshotStore(Protocol):
         ...
 
     def chunks(self, meta: SnapshotMeta) -> Iterator[bytes]:
-        """Read the chunks as written. Raises: `storage.errors.Damaged` before the first wrong one.
+        """Read the chunks as written. Raises: `storage.errors.Damaged` before the first wrong one;
+        `storage.errors.DiskFailed` where they cannot be read, which says nothing about them.
 
         The whole file's checksum is verified before the first chunk is handed out.
         """

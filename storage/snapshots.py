@@ -8,9 +8,11 @@ beginning of its checksum.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -21,10 +23,14 @@ from felix.proto import codec
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index, Term
 from felix.proto.raft import Membership, SnapshotMeta
-from felix.storage.errors import Damaged
+from felix.storage.errors import Damaged, DiskFailed
 from felix.storage.files import DiskOperations, FileOperations
+from felix.storage.formats import check_format
 
-MAGIC: Final = b"felix-snapshot-2\n"
+FORMAT: Final = 2
+MAGIC: Final = b"felix-snapshot-%d\n" % FORMAT
+_ANY_MAGIC: Final = re.compile(rb"felix-snapshot-([0-9]{1,4})\n")
+_MAGIC_BYTES_MAX: Final = len(MAGIC) + 3
 SUFFIX: Final = ".snapshot"
 _FRAME: Final = struct.Struct(">II")
 """Length and CRC."""
@@ -64,41 +70,47 @@ class SnapshotFiles:
         return SnapshotFileWriter(self._folder, self._operations, index, term)
 
     def read(self, meta: SnapshotMeta, offset: int, length: int) -> bytes:
-        """Read raw bytes of a snapshot's file."""
-        with self._path(meta).open("rb") as file:
+        """Read raw bytes of a snapshot's file. Raises: Damaged, DiskFailed."""
+        path = self._path(meta)
+        with _reading(path), path.open("rb") as file:
             file.seek(offset)
             return file.read(length)
 
     def chunks(self, meta: SnapshotMeta) -> Iterator[bytes]:
-        """Read the chunks as written, after checking the whole file. Raises: Damaged."""
+        """Read the chunks as written, after checking the whole file.
+
+        Raises: Damaged, DiskFailed; TooOld or StorageError for another format.
+        """
         path = self._path(meta)
-        try:
+        with _reading(path):
             size, checksum = path.stat().st_size, _checksum(path)
-        except FileNotFoundError as error:
-            raise Damaged(f"the snapshot {path} is missing") from error
-        except OSError as error:
-            raise Damaged(f"the snapshot {path} cannot be read: {error}") from error
-        if size != meta.size_bytes or checksum != meta.checksum:
-            raise Damaged(f"the snapshot {path} does not match its checksum")
-        with path.open("rb") as file:
-            about, end = _read_about(path, file, size)
-            if about != About(meta.index, meta.term, meta.membership):
-                raise Damaged(f"{path} is another snapshot: {about}")
-            file.seek(len(MAGIC))
-            while file.tell() < end:
-                length, crc = _FRAME.unpack(file.read(_FRAME.size))
-                chunk = file.read(length)
-                if zlib.crc32(chunk) != crc:
-                    raise Damaged(f"a chunk of {path} does not match its CRC")
-                yield chunk
+            if size != meta.size_bytes or checksum != meta.checksum:
+                raise Damaged(f"the snapshot {path} does not match its checksum")
+            with path.open("rb") as file:
+                about, end = _read_about(path, file, size)
+                if about != About(meta.index, meta.term, meta.membership):
+                    raise Damaged(f"{path} is another snapshot: {about}")
+                file.seek(len(MAGIC))
+                while file.tell() < end:
+                    length, crc = _FRAME.unpack(file.read(_FRAME.size))
+                    chunk = file.read(length)
+                    if zlib.crc32(chunk) != crc:
+                        raise Damaged(f"a chunk of {path} does not match its CRC")
+                    yield chunk
 
     def older(self, than: SnapshotMeta) -> list[SnapshotMeta]:
-        """List the whole snapshots that stand for less, the newest first."""
+        """List the whole snapshots that stand for less, the newest first.
+
+        Raises: DiskFailed; TooOld or StorageError for another format.
+        """
         found = []
-        for path in sorted(self._folder.glob("*" + SUFFIX), reverse=True):
+        with _reading(self._folder):  # not `glob`, which passes over what it may not read
+            paths = [path for path in self._folder.iterdir() if path.suffix == SUFFIX]
+        for path in sorted(paths, reverse=True):
             try:
-                meta = _meta_of(path)
-            except (Damaged, OSError) as error:
+                with _reading(path):
+                    meta = _meta_of(path)
+            except Damaged as error:
                 log.warning("a snapshot is damaged", path=str(path), reason=str(error))
                 continue
             if meta.index < than.index:
@@ -112,15 +124,16 @@ class SnapshotFiles:
         again; whether it is what was sent shows in the end, with the whole file's checksum.
         """
         path = self._partial(meta)
-        if self._receiving is None or self._receiving.path != path:
-            self.close()
-            for other in self._folder.glob("*" + _PARTIAL):
-                if other != path:
-                    self._operations.delete(other)
-            self._receiving = _Partial(self._operations, path)
-        receiving = self._receiving
-        if offset == receiving.size:
-            receiving.write(data)
+        with _writing(path):
+            if self._receiving is None or self._receiving.path != path:
+                self.close()
+                for other in self._folder.glob("*" + _PARTIAL):
+                    if other != path:
+                        self._operations.delete(other)
+                self._receiving = _Partial(self._operations, path)
+            receiving = self._receiving
+            if offset == receiving.size:
+                receiving.write(data)
         return receiving.size
 
     def accept(self, meta: SnapshotMeta) -> bool:
@@ -129,11 +142,12 @@ class SnapshotFiles:
         receiving, self._receiving = self._receiving, None
         path = receiving.path
         assert path == self._partial(meta)
-        if (receiving.size, receiving.finish()) != (meta.size_bytes, meta.checksum):
-            self._operations.delete(path)
-            return False
-        self._operations.rename(path, self._path(meta))
-        self._operations.sync_folder(self._folder)
+        with _writing(path):
+            if (receiving.size, receiving.finish()) != (meta.size_bytes, meta.checksum):
+                self._operations.delete(path)
+                return False
+            self._operations.rename(path, self._path(meta))
+            self._operations.sync_folder(self._folder)
         return True
 
     def close(self) -> None:
@@ -146,13 +160,14 @@ class SnapshotFiles:
         """Delete every other snapshot and whatever a crash left behind."""
         kept = {self._path(meta).name for meta in keep}
         newest = max(kept, default="")
-        for path in self._folder.iterdir():
-            # Newer ones were accepted and are about to be pointed to; what is being received or
-            # written carries the name it will have once it is whole.
-            if path.name.removesuffix(_PARTIAL).removesuffix(".writing") < newest and (
-                path.name not in kept
-            ):
-                self._operations.delete(path)
+        with _writing(self._folder):
+            for path in self._folder.iterdir():
+                # Newer ones were accepted and are about to be pointed to; what is being received
+                # or written carries the name it will have once it is whole.
+                if path.name.removesuffix(_PARTIAL).removesuffix(".writing") < newest and (
+                    path.name not in kept
+                ):
+                    self._operations.delete(path)
 
     def _path(self, meta: SnapshotMeta) -> Path:
         return self._folder / _name(meta.index, meta.term, meta.checksum)
@@ -225,29 +240,59 @@ class SnapshotFileWriter:
         self._index = index
         self._term = term
         self._path = folder / (_name(index, term, "") + ".writing")
-        self._file = _SyncedFile(operations, operations.create(self._path))
-        self._file.write(MAGIC)
+        with _writing(self._path):
+            self._file = _SyncedFile(operations, operations.create(self._path))
+            self._file.write(MAGIC)
 
     def write(self, chunk: bytes) -> None:
         """Append one chunk."""
-        self._file.write(_FRAME.pack(len(chunk), zlib.crc32(chunk)))
-        self._file.write(chunk)
+        with _writing(self._path):
+            self._file.write(_FRAME.pack(len(chunk), zlib.crc32(chunk)))
+            self._file.write(chunk)
 
     def finish(self, membership: Membership) -> SnapshotMeta:
         """Make it durable and say what it is."""
         about = codec.encode(About(self._index, self._term, membership))
-        self._file.write(about)
-        self._file.write(_FRAME.pack(len(about), zlib.crc32(about)))
-        checksum = self._file.finish()
-        meta = SnapshotMeta(self._index, self._term, membership, self._file.size, checksum)
-        self._operations.rename(self._path, self._folder / _name(self._index, self._term, checksum))
-        self._operations.sync_folder(self._folder)
-        return meta
+        with _writing(self._path):
+            self._file.write(about)
+            self._file.write(_FRAME.pack(len(about), zlib.crc32(about)))
+            checksum = self._file.finish()
+            name = _name(self._index, self._term, checksum)
+            self._operations.rename(self._path, self._folder / name)
+            self._operations.sync_folder(self._folder)
+        return SnapshotMeta(self._index, self._term, membership, self._file.size, checksum)
 
     def abandon(self) -> None:
         """Throw it away."""
-        self._file.close()
-        self._operations.delete(self._path)
+        with _writing(self._path):
+            self._file.close()
+            self._operations.delete(self._path)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell what is not there, or no file, from what the system would not let us read.
+
+    Only the former is damage: a node that is out of descriptors has lost nothing. Raises: Damaged,
+    DiskFailed.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Damaged(f"the snapshot {path} is missing") from error
+    except IsADirectoryError as error:
+        raise Damaged(f"the snapshot {path} is a folder") from error
+    except OSError as error:
+        raise DiskFailed(f"the snapshot {path} cannot be read: {error}") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say what the disk refused. Raises: DiskFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskFailed(f"the snapshot {path} cannot be written: {error}") from error
 
 
 def _name(index: Index, term: Term, checksum: str) -> str:
@@ -263,20 +308,30 @@ def _checksum(path: Path) -> str:
 
 
 def _meta_of(path: Path) -> SnapshotMeta:
-    """Read what a file says it is. Raises: Damaged, OSError."""
+    """Read what a file says it is. Raises: Damaged, OSError; TooOld, StorageError (its format)."""
     size, checksum = path.stat().st_size, _checksum(path)
+    if not path.name.endswith(f"-{checksum[:_CHECKSUM_DIGITS]}{SUFFIX}"):
+        raise Damaged(f"{path} does not match the checksum in its name")
     with path.open("rb") as file:
         about, _ = _read_about(path, file, size)
     if path.name != _name(about.index, about.term, checksum):
-        raise Damaged(f"{path} does not match the checksum in its name")
+        raise Damaged(f"{path} is another snapshot than its name says")
     return SnapshotMeta(about.index, about.term, about.membership, size, checksum)
 
 
 def _read_about(path: Path, file: BinaryIO, size: int) -> tuple[About, int]:
-    """Read what stands behind the chunks, and where they end. Raises: Damaged."""
-    end = size - _FRAME.size
-    if end < len(MAGIC) or file.read(len(MAGIC)) != MAGIC:
+    """Read what stands behind the chunks, and where they end.
+
+    The file's checksum must be known to be right: then another format is no damage. Raises:
+    Damaged, TooOld, StorageError.
+    """
+    found = _ANY_MAGIC.match(file.read(_MAGIC_BYTES_MAX))
+    if found is None:
         raise Damaged(f"{path} is not a snapshot")
+    check_format(f"the snapshot {path}", int(found[1]), FORMAT)
+    end = size - _FRAME.size
+    if end < len(MAGIC):
+        raise Damaged(f"{path} is cut short")
     file.seek(end)
     length, crc = _FRAME.unpack(file.read(_FRAME.size))
     start = end - length

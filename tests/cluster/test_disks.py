@@ -18,7 +18,7 @@ from felix.proto.queries import GetTenant
 from tests.cluster.load import Load, assert_nothing_is_lost
 from tests.support.cluster import Cluster, RunningNode, cluster
 from tests.support.disks import FailingDisk, failing_disk, fill, small_disk
-from tests.support.faulty_node import EIO, HANG, USED_AGAIN
+from tests.support.faulty_node import EIO, HANG, NO_ROOM, USED_AGAIN
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -205,3 +205,21 @@ def write_until_it_ends(node: RunningNode) -> list[str]:
         except FelixError:
             return written
         written.append(tenant)
+
+
+def test_a_snapshot_for_which_there_is_no_room_ends_the_node_with_the_words_of_the_disk() -> None:
+    small = RaftTimings(snapshot_entries=50, trail_entries=10)
+    with cluster(nodes=1, module=FAULTY, raft=small) as alone:
+        (node,) = alone.nodes
+        (faults_of(node) / NO_ROOM).touch()
+        written = write_until_it_ends(node)
+        assert len(written) >= 40
+        assert node.wait() == EXIT_ACTOR_FAILED
+        report = node.log.read_text()
+        assert "cannot be written: [Errno 28] No space left on device" in node.tail_of_log()
+        assert "Traceback" not in report
+        assert "RaftNode failed" not in report
+        (faults_of(node) / NO_ROOM).unlink()
+        alone.start()
+        for tenant in written:
+            node.ask(GetTenant(tenant_id=tenant))

@@ -126,7 +126,7 @@ def test_the_level_is_raised_with_the_last_member_and_then_there_is_no_way_back(
     for asked in (one, two):
         assert asked.ask(SetFeatureLevel(level=2)).result == FeatureLevel(2)
         assert label(newer, asked, asked.name).label == asked.name
-    for _ in range(SNAPSHOT_ENTRIES):  # so that it will not get the entries, but a snapshot
+    for _ in range(2 * SNAPSHOT_ENTRIES):  # so that it will not get the entries, but a snapshot
         one.ask(CreateCache(**NAMES, cache="short-lived"))
         one.ask(DeleteCache(**NAMES, cache="short-lived"))
     assert end_of(last, None).startswith("the snapshot needs feature level 2 ")

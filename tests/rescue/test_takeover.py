@@ -450,7 +450,7 @@ def test_a_directory_that_cannot_be_exchanged_is_filled_where_it_is(
     assert {one.name for one in tmp_path.iterdir()} == {"b", "data"}
 
 
-@pytest.mark.parametrize("left", ["snapshots/x.partial", "journal.db-mark", "journal.db"])
+@pytest.mark.parametrize("left", ["snapshots/x.partial", "being-filled"])
 def test_no_cluster_is_founded_on_what_a_restore_left(tmp_path: Path, left: str) -> None:
     file = tmp_path / "d" / left
     file.parent.mkdir(parents=True)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import random
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from felix.proto.ids import Index, Term
 from felix.proto.raft import Entry, EntryKind, HardState, Membership, SnapshotMeta
-from felix.storage.data_dir import IDENTITY, JOURNAL, DataDir, read_identity, set_aside
-from felix.storage.errors import Damaged, ForeignDirectory, Locked, StorageError
+from felix.storage.data_dir import IDENTITY, JOURNAL, LOCK, DataDir, read_identity, set_aside
+from felix.storage.errors import Damaged, DiskFailed, ForeignDirectory, Locked, StorageError
 from felix.storage.journal import SqliteJournal
-from felix.storage.ports import Identity, Owner
+from felix.storage.ports import Identity, Owner, Recovered
 from felix.storage.snapshots import SnapshotFiles
 from tests.storage import journal_writer
 
@@ -49,6 +53,12 @@ def process(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def open_mine(path: Path, *, may_create: bool = True) -> DataDir:
     return DataDir.open(path, OWNER, (lambda: MINE) if may_create else None)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Read every file; who holds the lock does not matter."""
+    files = (path for path in folder.iterdir() if path.is_file() and path.name != LOCK)
+    return {path.name: path.read_bytes() for path in files}
 
 
 def write_snapshot(files: SnapshotFiles, index: int = 5) -> SnapshotMeta:
@@ -162,6 +172,51 @@ def test_every_flipped_byte_of_a_snapshot_is_noticed(tmp_path: Path) -> None:
         assert files.older(LATER) == []
 
 
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE, errno.EIO])
+@pytest.mark.parametrize("where", ["open", "read"])
+def test_a_snapshot_that_the_system_does_not_let_us_read_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, where: str
+) -> None:
+    files = SnapshotFiles(tmp_path)
+    meta = write_snapshot(files)
+
+    class Refusing(io.FileIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError(code, os.strerror(code))
+
+    def refuse(path: Path, mode: str) -> Refusing:
+        if where == "open":
+            raise OSError(code, os.strerror(code), str(path))
+        return Refusing(path, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        for look in (
+            lambda: next(iter(files.chunks(meta))),
+            lambda: files.older(LATER),
+            lambda: files.read(meta, 0, 1),
+        ):
+            with pytest.raises(DiskFailed, match=f"cannot be read: .*{os.strerror(code)}"):
+                look()
+    assert files.older(LATER) == [meta]
+
+
+def test_snapshots_in_a_folder_that_cannot_be_listed_are_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = SnapshotFiles(tmp_path)
+    write_snapshot(files)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        patch.setattr(os, "listdir", refuse)
+        with pytest.raises(DiskFailed):
+            files.older(LATER)
+
+
 def test_a_snapshot_half_written_by_a_crash_is_pruned(tmp_path: Path) -> None:
     (tmp_path / f"{3:020d}-{1:020d}-.snapshot.writing").write_bytes(b"half")
     files = SnapshotFiles(tmp_path)
@@ -253,11 +308,56 @@ def test_a_node_that_lost_its_journal_does_not_start_as_new(tmp_path: Path, empt
         open_mine(tmp_path)
 
 
-def test_a_journal_without_an_identity_is_refused(tmp_path: Path) -> None:
-    open_mine(tmp_path).close()
+@pytest.mark.parametrize("lost", [(), ("journal.db-mark",)], ids=["", "and its mark"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda journal: journal.append(HardState(Term(1), None), []),
+        lambda journal: journal.append(None, [_entry(1)]),
+        lambda journal: journal.install(LATER),
+    ],
+    ids=["a vote", "an entry", "a snapshot"],
+)
+def test_a_journal_with_something_in_it_and_no_identity_is_refused(
+    tmp_path: Path, content: Callable[[SqliteJournal], None], lost: tuple[str, ...]
+) -> None:
+    opened = open_mine(tmp_path)
+    content(opened.journal)
+    opened.close()
+    for name in (IDENTITY, *lost):
+        (tmp_path / name).unlink()
+    before = contents(tmp_path)
+    for _ in range(2):
+        with pytest.raises(Damaged, match="whose it is"):
+            open_mine(tmp_path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("cut", ["emptied", "only the pad"])
+def test_a_journal_that_lost_everything_but_its_mark_is_refused_without_an_identity(
+    tmp_path: Path, cut: str
+) -> None:
+    opened = open_mine(tmp_path)
+    opened.journal.append(HardState(Term(1), None), [_entry(1)])
+    opened.close()
     (tmp_path / IDENTITY).unlink()
+    (tmp_path / JOURNAL).write_bytes(b"")
+    if cut == "only the pad":
+        with closing(sqlite3.connect(tmp_path / JOURNAL)) as database:
+            database.execute("create table pad(data blob)")
     with pytest.raises(Damaged, match="whose it is"):
         open_mine(tmp_path)
+
+
+def test_a_journal_in_which_nothing_ever_was_is_taken_over_by_somebody_else(tmp_path: Path) -> None:
+    open_mine(tmp_path).close()
+    (tmp_path / IDENTITY).unlink()
+    other = msgspec.structs.replace(MINE, node_id="b" * 32, founder=True)
+    for _ in range(2):
+        opened = DataDir.open(tmp_path, OWNER, lambda: other)
+        with closing(opened):
+            assert opened.identity == other
+            assert opened.journal.recover() == Recovered(HardState(), None, ())
 
 
 def test_a_refused_directory_is_not_left_locked(tmp_path: Path) -> None:
