@@ -33,6 +33,7 @@ HINTS: Final[dict[str, str]] = {
     "not_found": "see who is a member: felix-admin cluster members",
     "timed_out": "see whether the target keeps up: felix-admin cluster status",
     "was_removed": "empty its data directory, so that it draws a new identity, and add it again",
+    "no_address": "write host:port for every listener of the node, in its cluster.members too",
     "would_lose_quorum": "bring the silent members back first: felix-admin cluster status",
 }
 """What to try next, by `details.reason` or else by `code`."""
