@@ -82,7 +82,8 @@ def test_a_node_that_missed_more_than_the_log_has_gets_a_snapshot(three: Cluster
     three.wait_converged()
     for node in three.nodes:
         assert metric(node, "raft_snapshot_index") > MISSED_MUCH
-        eventually(lambda node=node: len(snapshot_files(node)) == 2)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        # The one before stays only if the two are close, which a busy machine does not promise.
+        eventually(lambda node=node: 1 <= len(snapshot_files(node)) <= 2)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         assert all(name.endswith(".snapshot") for name in snapshot_files(node))
 
 
