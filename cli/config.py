@@ -23,6 +23,8 @@ _NAMESPACE: Final = uuid.UUID("7e0f37bb-6c8e-4f4c-9d4f-0b6a6f1c1f5e")
 LISTENERS: Final = ("http", "metrics", "peers", "rpc", "watch")
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+OidcAlgorithm = Literal["ES256", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 
 
 class ConfigError(Exception):
@@ -95,10 +97,81 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Requests accepted and not answered; more are refused as `overloaded`."""
     history_updates_max: Positive = 100_000
     """Updates kept for watchers that fell behind."""
-    disk_free_min_mb: Annotated[int, msgspec.Meta(ge=0)] = 256
+    disk_free_min_mb: NotNegative = 256
     """Space on the data directory's disk below which only deletes are taken; 0: no bound."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 5.0
     """How long an HTTP request waits for the cluster."""
+    client_requests_per_s: NotNegative = 500
+    """HTTP requests that one client address may send to one worker; 0: no bound."""
+    audit_records_max: Positive = 100_000
+    """Records of the audit trail that are kept; the same on every member."""
+
+
+class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is let in over HTTP."""
+
+    mode: Literal["required", "open"] = "required"
+    """`open`: what the existing Felix service serves without a token, and the cluster's own routes,
+    are served to everyone."""
+    open_feeds: bool = False
+    """Change feeds and snapshots need no credential."""
+    accept_broker_tokens: bool = True
+    """This API also takes tokens whose audience is `felix-broker`."""
+    issuer_changes: Literal["tenant", "cluster"] = "tenant"
+    """Whose right it is to change or delete a trusted identity provider, and to trust one that
+    another tenant trusts."""
+    token_lifetime_s: Annotated[int, msgspec.Meta(ge=60, le=900)] = 900
+    refresh_lifetime_s: NotNegative = 43_200
+    """Of a refresh token and all its successors; 0: none are given out."""
+    idp_private_addresses: bool = False
+    """Identity providers may be at private addresses, and at loopback ones without TLS."""
+    identity_age_max_s: Positive = 900
+    """A node that has not heard of a leader for so long stops to authenticate."""
+
+
+class KeysConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Keys that sign tokens, and the key-encryption key (KEK) that protects them."""
+
+    kek_file: str = ""
+    """32 bytes in base64, made by `felix-controlplane keygen kek`."""
+    kek: str = ""
+    """The same, in place of a file; for the environment."""
+    previous_kek_files: tuple[str, ...] = ()
+    """What they were encrypted with before; they are encrypted anew with the present one."""
+    rotation_period_s: Positive = 90 * 86_400
+    """For tenants that name none of their own."""
+    publish_lead_s: NotNegative = 3_900
+    """A key is published for so long before it signs: brokers look once an hour."""
+    retire_after_s: NotNegative = 1_800
+    """A key that signs no more stays published for so long: at least a token's lifetime."""
+
+
+class BootstrapConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The listener for a tenant's first administrators."""
+
+    enabled: bool = False
+    bind_addr: str = "127.0.0.1:9095"
+    token: str = ""
+    token_file: str = ""
+    previous_token: str = ""
+    """Also taken, while the token is being replaced everywhere."""
+    previous_token_file: str = ""
+
+
+class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """TLS for the HTTP, bootstrap and metrics listeners; files are read anew when they change."""
+
+    cert_file: str = ""
+    key_file: str = ""
+
+
+class CurveConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """CURVE for the ZeroMQ listeners; files are read anew when they change."""
+
+    secret_key_file: str = ""
+    """This node's key pair, made by `felix-controlplane keygen curve`."""
+    allow_list_file: str = ""
+    """Public keys of nodes, brokers and operators: `role name key` on each line."""
 
 
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,11 +193,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     change_retention_max_rows: Positive = 10_000
     """Changes that each HTTP feed keeps whole; older ones are compacted."""
     shutdown_drain_timeout_ms: Positive = 5000
+    oidc_allowed_algorithms: tuple[OidcAlgorithm, ...] = ("ES256",)
+    """By which identity providers may sign."""
+    insecure: bool = False
+    """Listeners that other machines can reach may do without TLS and CURVE."""
     cluster: ClusterConfig = ClusterConfig()
     listen: ListenConfig = ListenConfig()
     http: HttpConfig = HttpConfig()
     raft: RaftTimings = RaftTimings()
     limits: LimitsConfig = LimitsConfig()
+    auth: AuthConfig = AuthConfig()
+    keys: KeysConfig = KeysConfig()
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    tls: TlsConfig = TlsConfig()
+    curve: CurveConfig = CurveConfig()
     log: LogConfig = LogConfig()
 
     @property
@@ -147,6 +229,7 @@ CONTRACT_NAMES: Final = {
     "listen.metrics": "FELIX_CONTROLPLANE_METRICS_BIND",
     "changes_limit": "FELIX_CONTROLPLANE_CHANGES_LIMIT",
     "change_retention_max_rows": "FELIX_CONTROLPLANE_CHANGE_RETENTION_MAX_ROWS",
+    "oidc_allowed_algorithms": "FELIX_CONTROLPLANE_OIDC_ALLOWED_ALGORITHMS",
 }
 """Variables that the existing Felix service names otherwise than the rule here would."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from felix.identity.settings import IdentitySettings
 from felix.proto.control_plane import TIMEOUT_S_DEFAULT
 
 
@@ -25,6 +26,24 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A long poll that asks for more waits this long."""
     watch_waiters_max: int = 8
     """Long polls at a time in one worker: each holds one of its threads."""
+
+    is_open: bool = False
+    """What the existing Felix service serves without a token, and the cluster's own routes, need
+    none."""
+    open_feeds: bool = False
+    """Change feeds and snapshots need no credential."""
+    issuer_changes_need_cluster: bool = False
+    client_requests_per_s: int = 0
+    """From one address, by one worker; 0: no bound."""
+    identity: IdentitySettings = IdentitySettings()
+
+    bootstrap_bind: str = ""
+    """Where bootstrap is served: `host:port`; empty: nowhere."""
+    bootstrap_tokens: tuple[str, ...] = ()
+    """The present one, and the one before while it is being replaced."""
+    cert_file: str = ""
+    """TLS on every address; empty: none."""
+    key_file: str = ""
 
     rpc_endpoint: str = ""
     """ZeroMQ endpoint of the node that the workers ask."""

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from felix.proto.identity import Assignment, NewKey, RefreshGrant, Refusal, Rule
 from felix.proto.resources import (
     AckPolicy,
     Delivery,
@@ -146,6 +147,189 @@ class DeleteCache(Conditional, frozen=True, omit_defaults=True, kw_only=True, gc
     cache: str
 
 
+# --- identity -----------------------------------------------------------------------------------
+
+
+class Delegated(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """A command on a tenant's rules that is held against the caller's own scopes at apply."""
+
+    scopes: tuple[str, ...] | None = None
+    """Objects on which the caller has the action that this needs; None: everywhere."""
+
+
+class NewIssuer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """An identity provider to be trusted; members as in `identity.IdpIssuer`."""
+
+    issuer: str
+    audiences: tuple[str, ...]
+    discovery_url: str | None = None
+    jwks_url: str | None = None
+    subject_claim: str = "sub"
+    groups_claim: str | None = None
+    plain_groups: bool = False
+
+
+class BootstrapTenant(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Give a tenant its first administrators, once; create it if it is not there.
+
+    Answer: `Done` with the `kid` that signs. Errors: already_initialized.
+    """
+
+    tenant_id: str
+    display_name: str
+    issuers: tuple[NewIssuer, ...] = ()
+    admins: tuple[str, ...] = ()
+    policies: tuple[Rule, ...] = ()
+    groupings: tuple[Assignment, ...] = ()
+
+
+class PutIssuer(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Trust an identity provider, or change how. Answer: `Done` with its short id.
+
+    Errors: not_found (tenant), forbidden (`may_change` is needed and not given), too_large.
+    """
+
+    tenant_id: str
+    issuer: NewIssuer
+    may_change: bool = True
+    """The caller may change one that is there, and add one that another tenant trusts."""
+
+
+class DeleteIssuer(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Trust an identity provider no longer; what it vouched for is revoked. Answer: `Done`.
+
+    Errors: not_found (tenant).
+    """
+
+    tenant_id: str
+    issuer: str
+
+
+class ChangePolicies(Delegated, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Add and remove rules, all or none. Answer: `Done`.
+
+    Errors: not_found (tenant), forbidden (outside `scopes`), last_admin, too_large.
+    """
+
+    tenant_id: str
+    add: tuple[Rule, ...] = ()
+    remove: tuple[Rule, ...] = ()
+
+
+class ChangeGroupings(Delegated, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Add and remove assignments, all or none. Answer: `Done`.
+
+    Errors: not_found (tenant), forbidden (the role is none, or reaches beyond `scopes` through any
+    chain of roles), last_admin, too_large.
+    """
+
+    tenant_id: str
+    add: tuple[Assignment, ...] = ()
+    remove: tuple[Assignment, ...] = ()
+
+
+class StageSigningKey(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Publish a new key that does not sign yet. Answer: `Done` with its `kid`.
+
+    Errors: not_found (tenant), key_state (one is staged already).
+    """
+
+    tenant_id: str
+
+
+class ActivateSigningKey(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Sign with a published key from now on; the one before is retiring. Answer: `Done`.
+
+    Errors: not_found, key_state (not published, or not yet for `lead_ms`).
+    """
+
+    tenant_id: str
+    kid: str
+    lead_ms: int = 0
+    """Refuse one that was published more recently; 0: never mind."""
+
+
+class RetireSigningKey(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Take a key out of use, and its private half out of the world. Answer: `Done` with the `kid`
+    that signs now.
+
+    Errors: not_found, key_state (it is active, or retiring for less than `after_ms`, and this is
+    no revocation).
+    """
+
+    tenant_id: str
+    kid: str
+    after_ms: int = 0
+    revoke: bool = False
+    """Whatever its state, at once: tokens signed with it are void. An active key is replaced by
+    the published one, or else by a new one."""
+
+
+class RewrapSigningKey(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Keep a private key encrypted with another key-encryption key. Answer: `Done`.
+
+    Errors: not_found.
+    """
+
+    tenant_id: str
+    kid: str
+    kek_id: str
+    sealed: bytes
+
+
+class GrantRefresh(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Give out a refresh token. Answer: `Done`. Errors: not_found (tenant or issuer)."""
+
+    grant: RefreshGrant
+
+
+class UseRefresh(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Trade a refresh token for its successor. Answer: `RefreshGrant` of the successor.
+
+    Errors: unauthorized (unknown, expired, revoked; used before, which ends its whole family).
+    """
+
+    tenant_id: str
+    grant_id: str
+    secret_hash: bytes
+    next_id: str
+    next_secret_hash: bytes
+
+
+class RevokeTokens(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Void every token of a principal, or of everyone (`*`), that was issued up to now. Answer:
+    `Done`. Errors: not_found (tenant).
+    """
+
+    tenant_id: str
+    principal: str
+
+
+class PutBrokerCredential(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Let a broker in by a CURVE key, a password, or both. Answer: `Done`. Errors: conflict (the
+    key is another broker's).
+    """
+
+    broker_id: str
+    curve_key: str = ""
+    secret_hash: bytes = b""
+
+
+class DeleteBrokerCredential(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Let a broker in no longer. Answer: `Done`. Errors: not_found."""
+
+    broker_id: str
+
+
+class RecordRefusals(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Put refused requests into the audit trail; nodes do. Answer: `Done`."""
+
+    node: str
+    refusals: tuple[Refusal, ...]
+    dropped: int = 0
+    """How many there was no room for since the last time."""
+
+
 class SetFeatureLevel(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Let the cluster use what builds of this level can do; there is no way back.
 
@@ -169,6 +353,21 @@ AnyCommand: TypeAlias = (
     | UpdateCache
     | DeleteCache
     | SetFeatureLevel
+    | BootstrapTenant
+    | PutIssuer
+    | DeleteIssuer
+    | ChangePolicies
+    | ChangeGroupings
+    | StageSigningKey
+    | ActivateSigningKey
+    | RetireSigningKey
+    | RewrapSigningKey
+    | GrantRefresh
+    | UseRefresh
+    | RevokeTokens
+    | PutBrokerCredential
+    | DeleteBrokerCredential
+    | RecordRefusals
 )
 
 
@@ -185,6 +384,9 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
     source: str = ""
     """Address of the caller as the accepting face saw it."""
     idempotency_key: str | None = None
+    new_key: NewKey | None = None
+    """For the commands that may need one; made by the leader, so that a repeated command stays
+    the same command."""
 
 
 class Proposal(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from felix.proto import cluster, commands, queries, resources, updates
+from felix.proto import cluster, commands, identity, queries, resources, updates
 from felix.proto.commands import Deleted, FeatureLevel
 from felix.proto.rpc import Answer, AnyRequest, Consistency
 
@@ -63,6 +63,21 @@ _ANSWERS: dict[type[AnyRequest], type] = {
     commands.UpdateCache: resources.Cache,
     commands.DeleteCache: Deleted,
     commands.SetFeatureLevel: FeatureLevel,
+    commands.BootstrapTenant: identity.Done,
+    commands.PutIssuer: identity.Done,
+    commands.DeleteIssuer: identity.Done,
+    commands.ChangePolicies: identity.Done,
+    commands.ChangeGroupings: identity.Done,
+    commands.StageSigningKey: identity.Done,
+    commands.ActivateSigningKey: identity.Done,
+    commands.RetireSigningKey: identity.Done,
+    commands.RewrapSigningKey: identity.Done,
+    commands.GrantRefresh: identity.Done,
+    commands.UseRefresh: identity.RefreshGrant,
+    commands.RevokeTokens: identity.Done,
+    commands.PutBrokerCredential: identity.Done,
+    commands.DeleteBrokerCredential: identity.Done,
+    commands.RecordRefusals: identity.Done,
     queries.GetTenant: resources.Tenant,
     queries.ListTenants: queries.Listing,
     queries.GetNamespace: resources.Namespace,
@@ -77,6 +92,12 @@ _ANSWERS: dict[type[AnyRequest], type] = {
     queries.GetFeedChanges: queries.FeedChanges,
     queries.GetCluster: queries.ClusterStatus,
     queries.GetBackup: queries.BackupPiece,
+    queries.GetTenantIdentity: identity.IdentityView,
+    queries.ListAllSigningKeys: identity.SigningKeyPage,
+    queries.ListBrokerCredentials: identity.BrokerCredentials,
+    queries.GetAudit: identity.AuditPage,
+    queries.GetIssuerKeys: identity.Jwks,
+    queries.ProbeIssuer: identity.IssuerProbe,
     cluster.AddMember: queries.ClusterStatus,
     cluster.UpdateMember: queries.ClusterStatus,
     cluster.RemoveMember: queries.ClusterStatus,

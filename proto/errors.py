@@ -147,6 +147,51 @@ class FutureVersion(NotApplied):
     code = "future_version"
 
 
+# --- who asks, and whether they may -------------------------------------------------------------
+
+
+class Unauthorized(NotApplied):
+    """The caller has not proven who it is; it is not told what was wrong with the proof."""
+
+    code = "unauthorized"
+
+
+class Forbidden(NotApplied):
+    """The caller is known, and may not."""
+
+    code = "forbidden"
+
+
+class NotEnabled(NotApplied):
+    """This door is closed by the configuration."""
+
+    code = "not_enabled"
+
+
+class AlreadyInitialized(NotApplied):
+    """The tenant has its first administrators."""
+
+    code = "already_initialized"
+
+
+class LastAdmin(NotApplied):
+    """Nobody would be left who can give rights in the tenant."""
+
+    code = "last_admin"
+
+
+class KeyStateRefused(NotApplied):
+    """The signing key is not in a state for this; `details["reason"]` says why."""
+
+    code = "key_state"
+
+
+class IdpUnavailable(NotApplied):
+    """The identity provider cannot be asked, and its keys are not known."""
+
+    code = "idp_unavailable"
+
+
 # --- the cluster says not now -----------------------------------------------------------------
 
 

@@ -6,6 +6,14 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from felix.proto.identity import (
+    AuditPage,
+    BrokerCredentials,
+    IdentityView,
+    IssuerProbe,
+    Jwks,
+    SigningKeyPage,
+)
 from felix.proto.resources import Key, Resource
 from felix.proto.updates import SnapshotChunk, UpdateBatch
 
@@ -142,6 +150,63 @@ class GetBackup(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """The next one, or the last one once more."""
 
 
+class GetTenantIdentity(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Whom a tenant trusts and what they may do. Answer: `IdentityView`. Errors: not_found."""
+
+    tenant_id: str
+    known_index: int = 0
+    """`changed_index` of an earlier answer: if nothing has changed since, the answer is short."""
+
+
+class ListAllSigningKeys(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """The keys of all tenants. Answer: `SigningKeyPage`."""
+
+    page_size: int = 0
+    page_token: str = ""
+
+
+class ListBrokerCredentials(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """How brokers prove who they are. Answer: `BrokerCredentials`."""
+
+
+class GetAudit(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """The audit trail, newest first. Answer: `AuditPage`."""
+
+    tenant_id: str = ""
+    """Only of this tenant."""
+    principal: str = ""
+    operation: str = ""
+    result: str = ""
+    request_id: str = ""
+    from_ms: int = 0
+    to_ms: int = 0
+    """Up to this time, 0: without end."""
+    before: int = 0
+    """Only records with a lower sequence; 0: from the newest on."""
+    page_size: int = 100
+
+
+class GetIssuerKeys(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """The keys of an identity provider that a tenant trusts, from the answering node's cache.
+
+    Answer: `Jwks`. Errors: not_found (tenant or issuer), idp_unavailable.
+    """
+
+    tenant_id: str
+    issuer: str
+    missing_kid: str = ""
+    """A key that a token names and the caller has not found: ask the provider again, unless that
+    was done a moment ago."""
+
+
+class ProbeIssuer(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Ask an identity provider who it says it is, without trusting it. Answer: `IssuerProbe`."""
+
+    issuer: str
+    discovery_url: str | None = None
+    jwks_url: str | None = None
+
+
 AnyQuery: TypeAlias = (
     GetTenant
     | ListTenants
@@ -157,6 +222,12 @@ AnyQuery: TypeAlias = (
     | GetFeedChanges
     | GetCluster
     | GetBackup
+    | GetTenantIdentity
+    | ListAllSigningKeys
+    | ListBrokerCredentials
+    | GetAudit
+    | GetIssuerKeys
+    | ProbeIssuer
 )
 
 
@@ -259,5 +330,17 @@ class BackupPiece(msgspec.Struct, frozen=True, tag_field="type"):
 
 
 AnyAnswer: TypeAlias = (
-    Listing | SnapshotChunk | UpdateBatch | FeedSnapshot | FeedChanges | ClusterStatus | BackupPiece
+    Listing
+    | SnapshotChunk
+    | UpdateBatch
+    | FeedSnapshot
+    | FeedChanges
+    | ClusterStatus
+    | BackupPiece
+    | IdentityView
+    | SigningKeyPage
+    | BrokerCredentials
+    | AuditPage
+    | Jwks
+    | IssuerProbe
 )

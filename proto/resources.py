@@ -18,6 +18,7 @@ StreamKind = Literal["Stream", "Queue", "Cache"]
 Durability = Literal["ephemeral", "durable"]
 AckPolicy = Literal["leader_only", "quorum"]
 Delivery = Literal["AtMostOnce", "AtLeastOnce"]
+KeyState = Literal["published", "active", "retiring"]
 
 Key: TypeAlias = tuple[str, ...]
 """The names that lead to a resource, outermost first: `(tenant_id, namespace, stream)`."""
@@ -132,18 +133,60 @@ class Cache(Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="ki
         return (self.tenant_id, self.namespace, self.cache)
 
 
-Resource: TypeAlias = Tenant | Namespace | Stream | Cache
-ResourceKind = Literal["Tenant", "Namespace", "Stream", "Cache"]
+class SigningKey(Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", gc=False):
+    """The public half of a key that signs a tenant's tokens.
+
+    It is there while tokens signed with it are to be taken: one that is retired or revoked is
+    deleted. States in their order: `published` (brokers learn of it before it signs), `active`
+    (the one that signs), `retiring` (it does not sign any more).
+    """
+
+    tenant_id: str
+    kid: str
+    public_key: str
+    """Ed25519, 32 bytes in base64url without padding: `x` of the JWK (RFC 8037)."""
+    state: KeyState = "published"
+    state_since_ms: int = 0
+
+    @property
+    def key(self) -> Key:
+        """The names that lead here."""
+        return (self.tenant_id, self.kid)
+
+
+class TokenRevocation(
+    Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", gc=False
+):
+    """That tokens of somebody, issued before a moment, are not to be taken any more.
+
+    It goes by itself once the last of those tokens has expired.
+    """
+
+    tenant_id: str
+    principal: str
+    """A principal id; `issuer:{short id}` for everyone an issuer vouched for; `*` for everyone."""
+    before_ms: int
+
+    @property
+    def key(self) -> Key:
+        """The names that lead here."""
+        return (self.tenant_id, self.principal)
+
+
+Resource: TypeAlias = Tenant | Namespace | Stream | Cache | SigningKey | TokenRevocation
+ResourceKind = Literal["Tenant", "Namespace", "Stream", "Cache", "SigningKey", "TokenRevocation"]
 
 RESOURCE_TYPES: dict[ResourceKind, type[Resource]] = {
     "Tenant": Tenant,
     "Namespace": Namespace,
     "Stream": Stream,
     "Cache": Cache,
+    "SigningKey": SigningKey,
+    "TokenRevocation": TokenRevocation,
 }
 """In the order in which a snapshot lists them: parents before children."""
 
 
 def kind_of(resource: Resource) -> ResourceKind:
     """Name a resource's kind as the wire does."""
-    return type(resource).__name__  # type: ignore[return-value]  # the four classes above
+    return type(resource).__name__  # type: ignore[return-value]  # one of the classes above

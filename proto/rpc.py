@@ -9,6 +9,7 @@ import msgspec
 from felix.proto.cluster import AnyOperation
 from felix.proto.commands import AnyCommand, Deleted, FeatureLevel
 from felix.proto.errors import ErrorReply
+from felix.proto.identity import Done, RefreshGrant
 from felix.proto.queries import AnyAnswer, AnyQuery
 from felix.proto.resources import Resource
 
@@ -21,7 +22,7 @@ NO_RESULT: Final = msgspec.Raw(b"\xc0")
 Consistency = Literal["linearizable", "stale"]
 
 AnyRequest: TypeAlias = AnyCommand | AnyQuery | AnyOperation
-Answer: TypeAlias = Resource | Deleted | FeatureLevel | AnyAnswer
+Answer: TypeAlias = Resource | Deleted | FeatureLevel | Done | RefreshGrant | AnyAnswer
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True, gc=False):

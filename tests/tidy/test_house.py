@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("actors", "cli", "core", "http", "proto", "recovery", "storage", "transport")
+FOLDERS = ("actors", "cli", "core", "http", "identity", "proto", "recovery", "storage", "transport")
 
 ALLOWED = {
     "proto": {"proto"},
@@ -20,7 +20,8 @@ ALLOWED = {
     "storage": {"storage", "proto"},
     "transport": {"transport", "proto"},
     "actors": {"actors", "core", "storage", "transport", "proto"},
-    "http": {"http", "transport", "proto"},
+    "identity": {"identity", "core", "storage", "transport", "proto"},
+    "http": {"http", "identity", "transport", "proto"},
     "recovery": {"recovery", "core", "storage", "transport", "proto"},
     "cli": set(FOLDERS),
 }

@@ -1,0 +1,1 @@
+"""Who is asking: tokens of identity providers in, Felix tokens out, and what a caller may do."""
