@@ -233,7 +233,8 @@ _FELIX = [sys.executable, "-m", "felix"]
 def launch(folder: str) -> Iterator[FelixCluster]:
     """Run a fresh cluster in an empty folder. Raises: BenchError, when it does not come up."""
     ready = Path(folder) / "ready.json"
-    command = [*_FELIX, "dev", f"--nodes={NODES}", "--brokers=0", f"--data-dir={folder}"]
+    command = [*_FELIX, "dev", "--open", f"--nodes={NODES}", "--brokers=0"]
+    command += [f"--data-dir={folder}"]
     command += [f"--base-port={free_ports(_PORTS)[0]}", f"--ready-file={ready}"]
     log_path = Path(folder) / "dev.log"
     with log_path.open("wb") as log:

@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO, TypeVar
 
 import click
 import msgspec
-import urllib3
 
-from felix.cli.config import (
-    ClusterConfig,
-    Config,
-    ListenConfig,
-    MemberConfig,
-    RaftTimings,
-    render,
+from felix.cli import dev_identity
+from felix.cli.config import Config
+from felix.cli.dev_idp import DevIdp
+from felix.cli.dev_nodes import (
+    HOST,
+    IDP_PORT,
+    LISTENERS,
+    START_TIMEOUT_S,
+    DevError,
+    RunningNode,
+    configure,
+    name_of,
+    running_node,
+    wait_until_ready,
 )
+from felix.cli.dev_secrets import OPERATOR, DevSecrets, prepare, write_token
 from felix.proto.updates import MetadataUpdate
-from felix.storage.data_dir import read_identity
 from felix.transport.client import BrokerClient
+from felix.transport.curve import ClientCurve
 from felix.transport.sync_records import UpdateInfo
 
-HOST = "127.0.0.1"
-PORTS_PER_NODE = 10
-LISTENERS = ("http", "rpc", "watch", "metrics", "peers")
-"""In the order of their ports: base port + 10 * node + position."""
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 10.0
+T = TypeVar("T")
 
-
-class DevError(Exception):
-    """The cluster could not be started."""
+ADMIN_FILE: Final = "admin-token"
+"""In the data directory."""
+RENEW_S: Final = 300.0
+"""The administrator's token is replaced long before it expires."""
 
 
 class DevNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,133 +57,158 @@ class DevNode(msgspec.Struct, frozen=True, kw_only=True):
     watch: str
     metrics: str
     peers: str
+    bootstrap: str
+    curve_key: str = ""
+    """The node's CURVE public key; empty: it does without."""
 
 
-class ReadyFile(msgspec.Struct, frozen=True):
-    """What `--ready-file` gets once everything is up."""
+class ReadyFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What `--ready-file` gets once everything is up, and again with every new token."""
 
     nodes: list[DevNode]
+    bootstrap: str
+    """The first node's listener for bootstrap."""
+    bootstrap_token: str
+    idp: str = ""
+    """The issuer: an OIDC provider of this process, whose `POST /token` vouches for anybody."""
+    tenant: str = ""
+    """A tenant that trusts it."""
+    admin_token: str = ""
+    """A Felix token that may do everything in the cluster, good for at least ten minutes."""
+    admin_token_file: str = ""
+    """Where the newest one always is."""
+    tenant_token: str = ""
+    """A Felix token of the tenant's administrator."""
+    curve_key_file: str = ""
+    """An operator's CURVE key pair."""
 
 
-class _Running(msgspec.Struct):
-    config: Config
-    path: Path
-    process: subprocess.Popen[bytes]
-    reported: bool = False
+class _Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that runs."""
+
+    running: list[RunningNode]
+    secrets: DevSecrets
+    data_dir: Path
+    ready_file: Path | None
+    brokers: int
+    idp: DevIdp | None
+    """None: all doors are open."""
 
 
-def dev(nodes: int, brokers: int, data_dir: Path, base_port: int, ready_file: Path | None) -> None:
-    """Run until SIGTERM or SIGINT. Raises: DevError."""
+def dev(
+    nodes: int,
+    brokers: int,
+    data_dir: Path,
+    base_port: int,
+    ready_file: Path | None,
+    *,
+    is_open: bool,
+) -> None:
+    """Run until SIGTERM or SIGINT. Raises: DevError, OSError."""
     stop = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
-    configs = _configs(nodes, data_dir.absolute(), base_port)
+    data_dir = data_dir.absolute()
+    node_names = [name_of(number) for number in range(nodes)]
+    broker_names = [f"broker-{number + 1}" for number in range(brokers)]
+    secrets = prepare(data_dir / "secrets", node_names, broker_names)
+    configs = configure(nodes, data_dir, base_port, secrets, is_open=is_open)
     with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(_node(config)) for config in configs]
-        _wait_until_ready(running, stop)
-        for number in range(1, brokers + 1):
-            stack.enter_context(_broker(f"broker-{number}", configs, number - 1, data_dir))
-        if ready_file is not None:
-            _write_ready_file(ready_file, running)
-        _announce(running, brokers)
-        while not stop.wait(0.2):
-            _report_dead(running)
+        idp = None
+        if not is_open:
+            idp = stack.enter_context(_idp(data_dir, base_port + IDP_PORT))
+        running = [stack.enter_context(running_node(config)) for config in configs]
+        wait_until_ready(running, stop)
+        for first, name in enumerate(broker_names):
+            curve = None if is_open else secrets.client(name, _around(node_names, first))
+            stack.enter_context(_broker(name, _around(configs, first), data_dir, curve))
+        scene = _Scene(
+            running=running,
+            secrets=secrets,
+            data_dir=data_dir,
+            ready_file=ready_file,
+            brokers=brokers,
+            idp=idp,
+        )
+        _settle(scene)
+        _announce(scene)
+        _watch(scene, stop)
         click.echo("stopping")
 
 
-def _configs(count: int, data_dir: Path, base_port: int) -> list[Config]:
-    members = []
-    for number in range(count):
-        first = base_port + number * PORTS_PER_NODE
-        addresses = {name: f"{HOST}:{first + n}" for n, name in enumerate(LISTENERS)}
-        members.append(MemberConfig(name=f"node-{number + 1}", **addresses))
-    return [
-        Config(
-            name=member.name,
-            data_dir=str(data_dir / member.name),
-            cluster=ClusterConfig(name="dev", bootstrap="new", members=tuple(members)),
-            listen=ListenConfig(**{name: getattr(member, name) for name in LISTENERS}),
-            raft=RaftTimings(),
-        )
-        for member in members
-    ]
+def _watch(scene: _Scene, stop: threading.Event) -> None:
+    """Report nodes that end, and keep the token fresh."""
+    renew_at = time.monotonic() + RENEW_S
+    while not stop.wait(0.2):
+        _report_dead(scene.running)
+        if scene.idp is not None and time.monotonic() > renew_at:
+            renew_at = time.monotonic() + RENEW_S
+            try:
+                _settle(scene)
+            except DevError as error:
+                click.echo(f"no new token: {error}")
 
 
 @contextlib.contextmanager
-def _node(config: Config) -> Iterator[_Running]:
-    folder = Path(config.data_dir)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / "felix.yaml"
-    path.write_text(render(config), encoding="utf-8")
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("FELIX_")
-    }
-    with (folder / "node.log").open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-            [sys.executable, "-m", "felix", "serve", "--config", str(path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,  # Ctrl-C reaches this process only, which stops the nodes
-        )
-    running = _Running(config, path, process)
+def _idp(data_dir: Path, port: int) -> Iterator[DevIdp]:
+    idp = DevIdp(data_dir / "secrets", HOST, port)
+    idp.start()
     try:
-        yield running
+        yield idp
     finally:
-        process.terminate()
-        process.send_signal(signal.SIGCONT)  # one that was paused could not stop
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        idp.stop()
 
 
-def _wait_until_ready(running: list[_Running], stop: threading.Event) -> None:
-    http = urllib3.PoolManager(retries=False, timeout=1.0)
-    deadline = time.monotonic() + START_TIMEOUT_S
-    waiting = [
-        url
-        for one in running
-        for url in (
-            f"http://{one.config.listen.metrics}/ready",
-            f"http://{one.config.listen.http}/v1/system/health",
-        )
-    ]
-    while waiting:
-        for one in running:
-            if one.process.poll() is not None:
-                raise DevError(f"{one.config.name} ended:\n{_tail_of_log(one.config)}")
-        if stop.is_set() or time.monotonic() > deadline:
-            raise DevError(f"not ready in time: {waiting[0]}")
-        waiting = [url for url in waiting if not _answers(http, url)]
-        stop.wait(0.05)
-
-
-def _answers(http: urllib3.PoolManager, url: str) -> bool:
+def _settle(scene: _Scene) -> None:
+    """Make sure of the administrators and a tenant; write their tokens down. Raises: DevError."""
+    if scene.idp is None:
+        if scene.ready_file is not None:
+            _write_ready_file(scene.ready_file, _ready(scene))
+        return
+    alive = next((one for one in scene.running if one.process.poll() is None), scene.running[0])
     try:
-        return bool(http.request("GET", url).status == 200)
-    except urllib3.exceptions.HTTPError:
-        return False
+        admin, tenant = dev_identity.settle(
+            alive.config.bootstrap.bind_addr,
+            alive.config.listen.http,
+            scene.secrets.bootstrap_token,
+            scene.idp,
+        )
+    except dev_identity.IdentityError as error:
+        raise DevError(str(error)) from error
+    write_token(scene.data_dir / ADMIN_FILE, admin)
+    if scene.ready_file is not None:
+        _write_ready_file(
+            scene.ready_file,
+            msgspec.structs.replace(
+                _ready(scene),
+                idp=scene.idp.issuer,
+                tenant=dev_identity.TENANT,
+                admin_token=admin,
+                admin_token_file=str(scene.data_dir / ADMIN_FILE),
+                tenant_token=tenant,
+                curve_key_file=str(scene.secrets.curve_files[OPERATOR]),
+            ),
+        )
 
 
-def _tail_of_log(config: Config) -> str:
-    lines = (Path(config.data_dir) / "node.log").read_text(errors="replace").splitlines()
-    return "\n".join(lines[-12:])
+def _around(things: list[T], first: int) -> list[T]:
+    """Begin with another one, and go once around."""
+    first %= len(things)
+    return [*things[first:], *things[:first]]
 
 
 @contextlib.contextmanager
-def _broker(name: str, configs: list[Config], first: int, data_dir: Path) -> Iterator[None]:
+def _broker(
+    name: str, configs: list[Config], data_dir: Path, curve: ClientCurve | None
+) -> Iterator[None]:
     """Run a simulated broker: it keeps its cache in step and says what it hears."""
-    endpoints = [(f"tcp://{one.listen.rpc}", f"tcp://{one.listen.watch}") for one in configs]
-    first %= len(endpoints)
     with BrokerClient(
-        endpoints[first:] + endpoints[:first],
+        [(f"tcp://{one.listen.rpc}", f"tcp://{one.listen.watch}") for one in configs],
         on_update=lambda update, info: _say(sys.stdout, name, update, info),
         cache=data_dir / f"{name}.cache",
+        curve=curve,
     ) as client:
         if not client.wait_current(START_TIMEOUT_S):
             raise DevError(f"{name} did not get the metadata in time")
@@ -201,37 +227,45 @@ def _say(out: TextIO, name: str, update: MetadataUpdate, info: UpdateInfo) -> No
     out.flush()
 
 
-def _write_ready_file(path: Path, running: list[_Running]) -> None:
-    nodes = [
-        DevNode(
-            id=_node_id(one.config),
-            name=one.config.name,
-            pid=one.process.pid,
-            config=str(one.path),
-            **{name: getattr(one.config.listen, name) for name in LISTENERS},
-        )
-        for one in running
-    ]
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(ReadyFile(nodes)), indent=2))
-    temporary.replace(path)
+def _ready(scene: _Scene) -> ReadyFile:
+    keys = scene.secrets.curve_keys
+    return ReadyFile(
+        nodes=[
+            DevNode(
+                id=one.id,
+                name=one.config.name,
+                pid=one.process.pid,
+                config=str(one.path),
+                bootstrap=one.config.bootstrap.bind_addr,
+                curve_key=keys[one.config.name].public if scene.idp is not None else "",
+                **{name: getattr(one.config.listen, name) for name in LISTENERS},
+            )
+            for one in scene.running
+        ],
+        bootstrap=scene.running[0].config.bootstrap.bind_addr,
+        bootstrap_token=scene.secrets.bootstrap_token,
+    )
 
 
-def _node_id(config: Config) -> str:
-    identity = read_identity(Path(config.data_dir))
-    assert identity is not None, "a node that is ready has written down who it is"
-    return identity.node_id
+def _write_ready_file(path: Path, ready: ReadyFile) -> None:
+    text = msgspec.json.format(msgspec.json.encode(ready), indent=2).decode()
+    write_token(path, text)
 
 
-def _announce(running: list[_Running], brokers: int) -> None:
-    click.echo(f"{len(running)} nodes and {brokers} simulated brokers are up (no authentication,")
-    click.echo("loopback only):")
-    for one in running:
+def _announce(scene: _Scene) -> None:
+    doors = "every door open, loopback only" if scene.idp is None else "loopback only"
+    count = len(scene.running)
+    click.echo(f"{count} nodes and {scene.brokers} simulated brokers are up ({doors}):")
+    for one in scene.running:
         addresses = "  ".join(f"{name} {getattr(one.config.listen, name)}" for name in LISTENERS)
         click.echo(f"  {one.config.name}  pid {one.process.pid}  {addresses}")
-    base = f"http://{running[0].config.listen.http}/v1"
-    click.echo("Try, and watch the brokers hear of it:")
     header = "-H 'Content-Type: application/json'"
+    if scene.idp is not None:
+        token_file = scene.data_dir / ADMIN_FILE
+        click.echo(f"Identity provider: {scene.idp.issuer}   Operator's token: {token_file}")
+        header += f' -H "Authorization: Bearer $(cat {token_file})"'
+    base = f"http://{scene.running[0].config.listen.http}/v1"
+    click.echo("Try, and watch the brokers hear of it:")
     for path, body in (
         ("tenants", '{"tenant_id":"acme","display_name":"Acme"}'),
         ("tenants/acme/namespaces", '{"namespace":"billing","display_name":"Billing"}'),
@@ -244,7 +278,7 @@ def _announce(running: list[_Running], brokers: int) -> None:
     click.echo(f"API: {base.removesuffix('/v1')}/docs/   Stop: Ctrl-C")
 
 
-def _report_dead(running: list[_Running]) -> None:
+def _report_dead(running: list[RunningNode]) -> None:
     for one in running:
         code = one.process.poll()
         if code is not None and not one.reported:

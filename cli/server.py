@@ -11,7 +11,8 @@ from felix import __version__
 from felix.cli import config as configuration
 from felix.cli import logs
 from felix.cli.backup import backup_group, restore_command
-from felix.cli.dev import DevError, dev
+from felix.cli.dev import dev
+from felix.cli.dev_nodes import DevError
 from felix.cli.options import CONFIG_OPTION, EXIT_CONFIG, EXIT_START, end, load_config
 from felix.cli.recover import recover_group
 from felix.cli.serve import serve
@@ -50,15 +51,27 @@ def serve_command(path: Path | None) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Gets a JSON document with all addresses once everything is up.",
 )
+@click.option(
+    "--open",
+    "is_open",
+    is_flag=True,
+    help="No tokens, no CURVE: every door open to whoever is on this machine.",
+)
 def dev_command(
-    nodes: int, brokers: int, data_dir: Path, base_port: int, ready_file: Path | None
+    nodes: int,
+    brokers: int,
+    data_dir: Path,
+    base_port: int,
+    ready_file: Path | None,
+    *,
+    is_open: bool,
 ) -> None:
     """Run a whole cluster on this machine."""
     if nodes not in {1, 3, 5}:
         end(EXIT_CONFIG, f"1, 3 or 5 nodes make a cluster, not {nodes}")
     logs.set_up(configuration.LogConfig(level="warning"))
     try:
-        dev(nodes, brokers, data_dir, base_port, ready_file)
+        dev(nodes, brokers, data_dir, base_port, ready_file, is_open=is_open)
     except (OSError, DevError) as error:
         end(EXIT_START, str(error))
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Final, TypeAlias
 
 import falcon
 from falcon.routing import BaseConverter
 
 from felix.http import errors
+from felix.http.authentication import Authenticate
 from felix.http.desk import Desk
 from felix.http.docs_page import DocsPage, DocsRedirect
 from felix.http.middleware import AccessLog, RequestId, StrictPath
+from felix.http.noted_refusals import NoteRefusals
 from felix.http.openapi import OPENAPI_PATH, OpenApi, openapi
+from felix.http.rate_limit import RateLimit
 from felix.http.routes import ROUTES
 from felix.http.settings import HttpSettings
+from felix.identity.gatekeeper import Gatekeeper
+from felix.identity.refusal_log import RefusalLog
 from felix.proto.control_plane import ControlPlane
 
 App: TypeAlias = "falcon.App[falcon.Request, falcon.Response]"
@@ -30,17 +36,42 @@ class Segment(BaseConverter):
         return value or None
 
 
-def create_app(control_plane: ControlPlane, settings: HttpSettings) -> App:
-    """Build the app on something that can be asked."""
-    app: App = falcon.App(middleware=[RequestId(), AccessLog(), StrictPath()])
+def template_of(path: str) -> str:
+    """Spell a path of the table as Falcon's router wants it."""
+    return _FIELD.sub(r"{\1:segment}", path)
+
+
+def create_app(
+    control_plane: ControlPlane,
+    settings: HttpSettings,
+    *,
+    gatekeeper: Gatekeeper | None = None,
+    refusals: RefusalLog | None = None,
+) -> App:
+    """Build the app on something that can be asked.
+
+    A gatekeeper and a place for refusals that are not given are made.
+    """
+    gatekeeper = gatekeeper or Gatekeeper(control_plane, settings.identity)
+    limit = RateLimit(settings.client_requests_per_s, time.monotonic)
+    app: App = falcon.App(
+        middleware=[
+            RequestId(),
+            AccessLog(),
+            NoteRefusals(refusals or RefusalLog(control_plane)),
+            limit,
+            StrictPath(),
+            Authenticate(ROUTES, template_of, gatekeeper, settings, limit),
+        ]
+    )
     app.router_options.converters["segment"] = Segment
     errors.install(app)
-    desk = Desk(control_plane, settings)
+    desk = Desk(control_plane, settings, gatekeeper)
     seen: set[str] = set()
     for route in ROUTES:
         if route.path not in seen:
             seen.add(route.path)
-            app.add_route(_FIELD.sub(r"{\1:segment}", route.path), route.resource(desk))
+            app.add_route(template_of(route.path), route.resource(desk))
     document = openapi(ROUTES, settings.api_version)
     app.add_route(OPENAPI_PATH, OpenApi(document))
     page = DocsPage(document)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import falcon
 
+from felix.http.authentication import require
 from felix.http.bodies import CachePatch, NewCache
 from felix.http.desk import Desk, answer, expected_version_of, page_size_of, text_of
 from felix.http.views import CachePage, cache_view
 from felix.proto.commands import CreateCache, DeleteCache, Deleted, UpdateCache
+from felix.proto.permissions import Object
 from felix.proto.queries import GetCache, ListCaches
 from felix.proto.resources import Cache
 
@@ -32,6 +34,7 @@ class Caches:
                 page_size=page_size_of(req),
                 page_token=text_of(req, "page_token"),
             ),
+            seen=req.context.caller.names_seen("cache", (tenant_id, namespace)),
         )
         items = [cache_view(item) for item in listing.items if isinstance(item, Cache)]
         answer(resp, CachePage(items, listing.next_page_token))
@@ -43,6 +46,9 @@ class Caches:
     ) -> None:
         """Create."""
         body = self._desk.read(req, NewCache)
+        require(
+            req.context.caller, "cache.manage", Object("cache", (tenant_id, namespace, body.cache))
+        )
         command = CreateCache(
             tenant_id=tenant_id,
             namespace=namespace,

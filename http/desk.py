@@ -11,10 +11,12 @@ import msgspec
 from felix.http.bodies import INTEGER_MAX
 from felix.http.settings import HttpSettings
 from felix.http.strict_json import read_object
+from felix.identity.gatekeeper import Gatekeeper
 from felix.proto.commands import Command
 from felix.proto.control_plane import Call, ControlPlane
 from felix.proto.errors import ValidationFailed
 from felix.proto.queries import PAGE_SIZE_MAX, AnyQuery, Listing
+from felix.proto.resources import Resource
 from felix.proto.rpc import AnyRequest, Consistency
 
 T = TypeVar("T")
@@ -28,9 +30,12 @@ _ENTITY_TAG: Final = re.compile(r'"([0-9]{1,19})"', re.ASCII)
 class Desk:
     """The control plane as resources use it."""
 
-    def __init__(self, control_plane: ControlPlane, settings: HttpSettings) -> None:
+    def __init__(
+        self, control_plane: ControlPlane, settings: HttpSettings, gatekeeper: Gatekeeper
+    ) -> None:
         self._control_plane = control_plane
         self.settings = settings
+        self.gatekeeper = gatekeeper
 
     def ask(
         self,
@@ -53,8 +58,10 @@ class Desk:
             consistency=consistency or consistency_of(req),
             idempotency_key=idempotency_key_of(req) if is_command else None,
             request_id=req.context.request_id,
+            principal=req.context.caller.principal,
             source=req.remote_addr or "",
         )
+        req.context.is_proposed = is_command
         answered = self._control_plane.ask(message, call)
         resp.set_header("X-Felix-Version", str(answered.version))
         if call.consistency == "stale" and not is_command:
@@ -74,16 +81,20 @@ class Desk:
         req: falcon.Request,
         resp: falcon.Response,
         message: AnyRequest,
+        seen: frozenset[str] | None,
     ) -> Listing:
-        """Ask for a page; without `page_size`, for all pages up to `list_items_max` items."""
+        """Ask for a page; without `page_size`, for all pages up to `list_items_max` items.
+
+        `seen` names what the caller may know of; None: everything. A page of what is seen may be
+        shorter than was asked for, and still have a next one.
+        """
         page = self.ask(req, resp, message, Listing)
-        if "page_size" in req.params and page_size_of(req):
-            return page
-        items = list(page.items)
-        while page.next_page_token and len(items) < self.settings.list_items_max:
-            following = msgspec.structs.replace(message, page_token=page.next_page_token)
-            page = self.ask(req, resp, following, Listing)
-            items += page.items
+        items = _seen_of(page, seen)
+        if not ("page_size" in req.params and page_size_of(req)):
+            while page.next_page_token and len(items) < self.settings.list_items_max:
+                following = msgspec.structs.replace(message, page_token=page.next_page_token)
+                page = self.ask(req, resp, following, Listing)
+                items += _seen_of(page, seen)
         return Listing(items, page.next_page_token)
 
     def read(self, req: falcon.Request, kind: type[Body]) -> Body:
@@ -92,6 +103,10 @@ class Desk:
         return read_object(
             req, kind, bytes_max=settings.body_bytes_max, depth_max=settings.body_depth_max
         )
+
+
+def _seen_of(page: Listing, seen: frozenset[str] | None) -> list[Resource]:
+    return [item for item in page.items if seen is None or item.key[-1] in seen]
 
 
 def answer(

@@ -117,6 +117,7 @@ def _on_felix_error(
     req: falcon.Request, resp: falcon.Response, error: FelixError, _params: dict[str, object]
 ) -> None:
     status, code = status_and_code(error)
+    req.context.refusal = error
     if status in _STATUSES_WITH_RETRY:
         resp.set_header("Retry-After", str(retry_after_s(error)))
     _answer(req, resp, status, code=code, message=error.message, details=error.details)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import falcon
 
+from felix.http.authentication import require
 from felix.http.bodies import NamespacePatch, NewNamespace
 from felix.http.desk import Desk, answer, expected_version_of, page_size_of, text_of
 from felix.http.spelling import quotas
 from felix.http.views import NamespacePage, namespace_view
 from felix.proto.commands import CreateNamespace, Deleted, DeleteNamespace, UpdateNamespace
+from felix.proto.permissions import Object
 from felix.proto.queries import GetNamespace, ListNamespaces
 from felix.proto.resources import Namespace
 
@@ -30,6 +32,7 @@ class Namespaces:
                 page_size=page_size_of(req),
                 page_token=text_of(req, "page_token"),
             ),
+            seen=req.context.caller.names_seen("namespace", (tenant_id,)),
         )
         items = [namespace_view(item) for item in listing.items if isinstance(item, Namespace)]
         answer(resp, NamespacePage(items, listing.next_page_token))
@@ -39,6 +42,7 @@ class Namespaces:
     def on_post(self, req: falcon.Request, resp: falcon.Response, tenant_id: str) -> None:
         """Create."""
         body = self._desk.read(req, NewNamespace)
+        require(req.context.caller, "ns.manage", Object("namespace", (tenant_id, body.namespace)))
         command = CreateNamespace(
             tenant_id=tenant_id,
             namespace=body.namespace,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from felix.http import bodies, cluster_views, feeds, views
+from felix.http.access import CLUSTER_MANAGE, CLUSTER_VIEW, FEED, OPEN, Access
 from felix.http.backup import Backup
 from felix.http.caches import Caches, OneCache
 from felix.http.cluster import (
@@ -21,42 +22,11 @@ from felix.http.cluster import (
 from felix.http.desk import Desk
 from felix.http.metadata import MetadataSnapshot, MetadataWatch
 from felix.http.namespaces import Namespaces, OneNamespace
+from felix.http.route import Parameter, Route
 from felix.http.streams import OneStream, Streams
 from felix.http.system import Info, OneRegion, Regions, SystemHealth
 from felix.http.tenants import OneTenant, Tenants
 from felix.proto.queries import Feed
-
-Method = Literal["GET", "POST", "PATCH", "DELETE"]
-
-
-class Parameter(msgspec.Struct, frozen=True):
-    """A query parameter or a header."""
-
-    name: str
-    summary: str
-    place: Literal["query", "header"] = "query"
-    kind: Literal["integer", "string"] = "string"
-
-
-class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """One method on one path. HEAD works wherever GET does."""
-
-    method: Method
-    path: str
-    resource: Callable[[Desk], object]
-    """Makes the Falcon resource; the first route of a path makes it for all its methods."""
-    operation: str
-    """Unique name of the operation."""
-    summary: str
-    request: type[msgspec.Struct] | None = None
-    response: type[msgspec.Struct] | None = None
-    is_file: bool = False
-    """The answer is bytes, not JSON."""
-    status: int = 200
-    refusals: tuple[int, ...] = ()
-    """Statuses of its own; those that any request may get are in `ANY_REFUSALS`."""
-    parameters: tuple[Parameter, ...] = ()
-
 
 ANY_REFUSALS: Final = (400, 408, 413, 429, 500, 503)
 
@@ -92,6 +62,8 @@ def _collection(
     new: type[msgspec.Struct],
     one: type[msgspec.Struct],
     page: type[msgspec.Struct],
+    listed: Access,
+    created: Access,
 ) -> tuple[Route, ...]:
     has_parent = "{" in path
     return (
@@ -100,7 +72,8 @@ def _collection(
             path=path,
             resource=resource,
             operation=f"list_{noun}s",
-            summary=f"List {noun}s in the order of names",
+            summary=f"List the {noun}s that the caller may see, in the order of names",
+            access=listed,
             response=page,
             refusals=(404,) if has_parent else (),
             parameters=PAGING,
@@ -111,6 +84,7 @@ def _collection(
             resource=resource,
             operation=f"create_{noun}",
             summary=f"Create a {noun}",
+            access=created,
             request=new,
             response=one,
             status=201,
@@ -126,7 +100,10 @@ def _single(
     noun: str,
     patch: type[msgspec.Struct],
     one: type[msgspec.Struct],
+    action: str,
+    target: str,
 ) -> tuple[Route, ...]:
+    manage = Access("caller", action, target)
     return (
         Route(
             method="GET",
@@ -134,6 +111,7 @@ def _single(
             resource=resource,
             operation=f"get_{noun}",
             summary=f"Read one {noun}",
+            access=Access("caller", object=target),
             response=one,
             refusals=(404,),
             parameters=(CONSISTENCY,),
@@ -144,6 +122,7 @@ def _single(
             resource=resource,
             operation=f"update_{noun}",
             summary=f"Change a {noun}; members that are absent or null stay as they are",
+            access=manage,
             request=patch,
             response=one,
             refusals=(404, 412, 415, 422, 507),
@@ -155,6 +134,7 @@ def _single(
             resource=resource,
             operation=f"delete_{noun}",
             summary=f"Delete a {noun} and everything inside",
+            access=manage,
             status=204,
             refusals=(404, 412, 422),
             parameters=PRECONDITION,
@@ -171,6 +151,7 @@ def _feed(feed: Feed) -> tuple[Route, ...]:
             resource=partial(feeds.SnapshotOfFeed, feed=feed),
             operation=f"{feed}_snapshot",
             summary=f"All {feed}, and where their changes go on",
+            access=FEED,
             response=shapes.snapshot,
             parameters=(CONSISTENCY,),
         ),
@@ -180,6 +161,7 @@ def _feed(feed: Feed) -> tuple[Route, ...]:
             resource=partial(feeds.ChangesOfFeed, feed=feed),
             operation=f"{feed}_changes",
             summary=f"Changes of {feed} from `since` on, oldest first",
+            access=FEED,
             response=shapes.changes,
             parameters=(Parameter("since", "inclusive; no number is 0"), CONSISTENCY),
         ),
@@ -193,6 +175,7 @@ def _get(
     summary: str,
     response: type[msgspec.Struct],
     *,
+    access: Access,
     refusals: tuple[int, ...] = (),
     parameters: tuple[Parameter, ...] = (),
 ) -> Route:
@@ -202,6 +185,7 @@ def _get(
         resource=resource,
         operation=operation,
         summary=summary,
+        access=access,
         response=response,
         refusals=refusals,
         parameters=parameters,
@@ -218,6 +202,7 @@ def _cluster() -> tuple[Route, ...]:
             "get_cluster",
             "The cluster as its leader sees it, or this node where there is none",
             cluster_views.ClusterView,
+            access=CLUSTER_VIEW,
             parameters=(CONSISTENCY,),
         ),
         _get(
@@ -226,6 +211,7 @@ def _cluster() -> tuple[Route, ...]:
             "list_members",
             "List the members",
             cluster_views.MemberPage,
+            access=CLUSTER_VIEW,
             parameters=(CONSISTENCY,),
         ),
         Route(
@@ -234,6 +220,7 @@ def _cluster() -> tuple[Route, ...]:
             resource=Members,
             operation="add_member",
             summary="Take a node in as a learner; it becomes a voter by itself once it keeps up",
+            access=CLUSTER_MANAGE,
             request=bodies.NewMember,
             response=cluster_views.ClusterView,
             status=202,
@@ -245,6 +232,7 @@ def _cluster() -> tuple[Route, ...]:
             "get_member",
             "Read one member, by identity or by a name that only one has",
             cluster_views.MemberView,
+            access=CLUSTER_VIEW,
             refusals=(404,),
             parameters=(CONSISTENCY,),
         ),
@@ -254,6 +242,7 @@ def _cluster() -> tuple[Route, ...]:
             resource=OneMember,
             operation="remove_member",
             summary="Let a member leave for good; answered when it has left",
+            access=CLUSTER_MANAGE,
             response=cluster_views.ClusterView,
             refusals=(404, 409),
         ),
@@ -263,6 +252,7 @@ def _cluster() -> tuple[Route, ...]:
             resource=LeadershipTransfer,
             operation="transfer_leadership",
             summary="Hand leadership over; answered when another node leads",
+            access=CLUSTER_MANAGE,
             request=bodies.Transfer,
             response=cluster_views.ClusterView,
             refusals=(404, 409, 415, 422),
@@ -273,6 +263,7 @@ def _cluster() -> tuple[Route, ...]:
             resource=ClusterFeatureLevel,
             operation="set_feature_level",
             summary="Let the cluster use what a newer build can do; there is no way back",
+            access=CLUSTER_MANAGE,
             request=bodies.NewFeatureLevel,
             response=cluster_views.FeatureLevelView,
             refusals=(409, 415, 422, 507),
@@ -282,15 +273,30 @@ def _cluster() -> tuple[Route, ...]:
 
 
 ROUTES: Final[tuple[Route, ...]] = (
-    _get("/v1/system/info", Info, "system_info", "What this service is", views.SystemInfo),
-    _get("/v1/system/health", SystemHealth, "system_health", "Whether it answers", views.Health),
-    _get("/v1/regions", Regions, "list_regions", "List regions", views.RegionPage),
+    _get(
+        "/v1/system/info",
+        Info,
+        "system_info",
+        "What this service is",
+        views.SystemInfo,
+        access=OPEN,
+    ),
+    _get(
+        "/v1/system/health",
+        SystemHealth,
+        "system_health",
+        "Whether it answers",
+        views.Health,
+        access=OPEN,
+    ),
+    _get("/v1/regions", Regions, "list_regions", "List regions", views.RegionPage, access=OPEN),
     _get(
         "/v1/regions/{region_id}",
         OneRegion,
         "get_region",
         "Read one region",
         views.RegionView,
+        access=OPEN,
         refusals=(404,),
     ),
     *_collection(
@@ -300,8 +306,18 @@ ROUTES: Final[tuple[Route, ...]] = (
         new=bodies.NewTenant,
         one=views.TenantView,
         page=views.TenantPage,
+        listed=Access("caller"),
+        created=CLUSTER_MANAGE,
     ),
-    *_single(_TENANT, OneTenant, "tenant", bodies.TenantPatch, views.TenantView),
+    *_single(
+        _TENANT,
+        OneTenant,
+        "tenant",
+        bodies.TenantPatch,
+        views.TenantView,
+        "tenant.manage",
+        "tenant:{tenant_id}",
+    ),
     *_collection(
         _TENANT + "/namespaces",
         Namespaces,
@@ -309,8 +325,18 @@ ROUTES: Final[tuple[Route, ...]] = (
         new=bodies.NewNamespace,
         one=views.NamespaceView,
         page=views.NamespacePage,
+        listed=Access("caller", object="tenant:{tenant_id}"),
+        created=Access("caller", "ns.manage"),
     ),
-    *_single(_NAMESPACE, OneNamespace, "namespace", bodies.NamespacePatch, views.NamespaceView),
+    *_single(
+        _NAMESPACE,
+        OneNamespace,
+        "namespace",
+        bodies.NamespacePatch,
+        views.NamespaceView,
+        "ns.manage",
+        "namespace:{tenant_id}/{namespace}",
+    ),
     *_collection(
         _NAMESPACE + "/streams",
         Streams,
@@ -318,8 +344,18 @@ ROUTES: Final[tuple[Route, ...]] = (
         new=bodies.NewStream,
         one=views.StreamView,
         page=views.StreamPage,
+        listed=Access("caller", object="namespace:{tenant_id}/{namespace}"),
+        created=Access("caller", "stream.manage"),
     ),
-    *_single(_STREAM, OneStream, "stream", bodies.StreamPatch, views.StreamView),
+    *_single(
+        _STREAM,
+        OneStream,
+        "stream",
+        bodies.StreamPatch,
+        views.StreamView,
+        "stream.manage",
+        "stream:{tenant_id}/{namespace}/{stream}",
+    ),
     *_collection(
         _NAMESPACE + "/caches",
         Caches,
@@ -327,8 +363,18 @@ ROUTES: Final[tuple[Route, ...]] = (
         new=bodies.NewCache,
         one=views.CacheView,
         page=views.CachePage,
+        listed=Access("caller", object="namespace:{tenant_id}/{namespace}"),
+        created=Access("caller", "cache.manage"),
     ),
-    *_single(_CACHE, OneCache, "cache", bodies.CachePatch, views.CacheView),
+    *_single(
+        _CACHE,
+        OneCache,
+        "cache",
+        bodies.CachePatch,
+        views.CacheView,
+        "cache.manage",
+        "cache:{tenant_id}/{namespace}/{cache}",
+    ),
     *_feed("tenants"),
     *_feed("namespaces"),
     *_feed("streams"),
@@ -339,6 +385,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         "metadata_snapshot",
         "The whole metadata at one version",
         views.SnapshotView,
+        access=FEED,
         refusals=(409, 410),
         parameters=(
             Parameter("version", "one that history covers; 0 is the latest", kind="integer"),
@@ -351,6 +398,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         "metadata_watch",
         "The updates after a version; waits for one if asked to",
         views.WatchView,
+        access=FEED,
         refusals=(409, 410),
         parameters=(
             Parameter("from_version", "the last version already known", kind="integer"),
@@ -367,6 +415,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         resource=Backup,
         operation="cluster_backup",
         summary="Everything this node has at one moment, as a file",
+        access=CLUSTER_MANAGE,
         is_file=True,
         parameters=(
             Parameter("consistency", "`stale` (default): what this node has, or `linearizable`"),

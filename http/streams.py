@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import falcon
 
+from felix.http.authentication import require
 from felix.http.bodies import NewStream, StreamPatch
 from felix.http.desk import Desk, answer, expected_version_of, page_size_of, text_of
 from felix.http.spelling import as_spelled, stream_spec, stream_update
 from felix.http.views import StreamPage, stream_view
 from felix.proto.commands import CreateStream, Deleted, DeleteStream
 from felix.proto.errors import ValidationFailed
+from felix.proto.permissions import Object
 from felix.proto.queries import GetStream, ListStreams
 from felix.proto.resources import Stream
 
@@ -34,6 +36,7 @@ class Streams:
                 page_size=page_size_of(req),
                 page_token=text_of(req, "page_token"),
             ),
+            seen=req.context.caller.names_seen("stream", (tenant_id, namespace)),
         )
         items = [stream_view(item) for item in listing.items if isinstance(item, Stream)]
         answer(resp, StreamPage(items, listing.next_page_token))
@@ -45,6 +48,11 @@ class Streams:
     ) -> None:
         """Create."""
         body = self._desk.read(req, NewStream)
+        require(
+            req.context.caller,
+            "stream.manage",
+            Object("stream", (tenant_id, namespace, body.stream)),
+        )
         command = CreateStream(
             tenant_id=tenant_id, namespace=namespace, stream=body.stream, spec=stream_spec(body)
         )

@@ -29,6 +29,7 @@ class Tenants:
                 page_size=page_size_of(req),
                 page_token=text_of(req, "page_token"),
             ),
+            seen=req.context.caller.names_seen("tenant", ()),
         )
         items = [tenant_view(item) for item in listing.items if isinstance(item, Tenant)]
         answer(resp, TenantPage(items, listing.next_page_token))

@@ -85,7 +85,7 @@ class Client:
 def client_of(control_plane: ControlPlane, **settings: Any) -> Client:
     """Build a client on something that can be asked."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    return Client(create_app(control_plane, HttpSettings(**settings)))
+    return Client(create_app(control_plane, HttpSettings(**{"is_open": True, **settings})))
 
 
 def empty_client(limits: CatalogLimits | None = None, **settings: Any) -> Client:

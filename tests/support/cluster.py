@@ -10,6 +10,7 @@ logged is printed if the test failed.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import random
@@ -28,9 +29,11 @@ import urllib3
 
 from felix.cli.config import (
     LISTENERS,
+    AuthConfig,
     ClusterConfig,
     Config,
     HttpConfig,
+    KeysConfig,
     LimitsConfig,
     ListenConfig,
     MemberConfig,
@@ -52,6 +55,8 @@ PORTS = range(21_000, 25_000)
 READY_TIMEOUT_S = 60.0
 LOG_LINES = 100
 TENANT, NAMESPACE = "acme", "load"
+KEK = base64.b64encode(bytes(range(32))).decode()
+"""What protects the keys of test clusters."""
 
 _http = urllib3.PoolManager(retries=False, maxsize=4)
 
@@ -352,6 +357,8 @@ def make_configs(folder: Path, count: int) -> list[Config]:
             data_dir=str(folder / member.name / "data"),
             cluster=ClusterConfig(name=folder.name, bootstrap="new", members=members),
             listen=ListenConfig(**{name: getattr(member, name) for name in LISTENERS}),
+            auth=AuthConfig(mode="open"),
+            keys=KeysConfig(kek=KEK),
         )
         for member in members
     ]

@@ -31,7 +31,7 @@ class _Quiet(WSGIRequestHandler):
 def serving(control_plane: ControlPlane) -> Iterator[str]:
     """Serve the HTTP API on a free port until the block ends; give `host:port`."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    app = create_app(control_plane, HttpSettings())
+    app = create_app(control_plane, HttpSettings(is_open=True))
     server = make_server("127.0.0.1", 0, app, server_class=_Server, handler_class=_Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

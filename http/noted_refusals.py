@@ -1,0 +1,72 @@
+"""Every refused request into the audit trail: who asked for what, and why it was refused."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import falcon
+
+from felix.http.errors import status_and_code
+from felix.http.route import Route
+from felix.identity.refusal_log import RefusalLog
+from felix.proto.errors import FelixError
+from felix.proto.identity import Refusal
+from felix.proto.names import NAME_CHARS_MAX
+
+DECIDED_AT_APPLY: Final = frozenset({
+    "already_exists", "already_initialized", "conflict", "forbidden", "key_reused", "key_state",
+    "last_admin", "not_found", "precondition_failed", "unauthorized",
+})  # fmt: skip
+"""With one of these a command that was proposed is in the trail already: it was applied."""
+_KINDS: Final = ("cache", "stream", "namespace")
+
+
+class NoteRefusals:
+    """Hand what was refused to the log of refusals."""
+
+    def __init__(self, refusals: RefusalLog) -> None:
+        self._refusals = refusals
+
+    def process_response(
+        self, req: falcon.Request, _resp: falcon.Response, _resource: object, _succeeded: bool
+    ) -> None:
+        """Note a refusal that the trail would not know of otherwise."""
+        error = getattr(req.context, "refusal", None)
+        route = getattr(req.context, "route", None)
+        if isinstance(error, FelixError) and route is not None and _is_noted(req, route, error):
+            self._refusals.add(_refusal(req, route, error))
+
+
+def _is_noted(req: falcon.Request, route: Route, error: FelixError) -> bool:
+    status, code = status_and_code(error)
+    if status in {401, 403, 429}:
+        is_read_only = False
+    elif 400 <= status < 500:
+        is_read_only = route.method == "GET"
+    else:
+        return False  # not refused: not possible now
+    is_in_log = getattr(req.context, "is_proposed", False) and code in DECIDED_AT_APPLY
+    return not is_read_only and not is_in_log
+
+
+def _refusal(req: falcon.Request, route: Route, error: FelixError) -> Refusal:
+    params: dict[str, str] = req.context.params
+    kind = next((one for one in _KINDS if one in params), None)
+    return Refusal(
+        time_ms=time.time_ns() // 1_000_000,
+        operation="".join(word.capitalize() for word in route.operation.split("_")),
+        code=error.code,
+        reason=str(getattr(error, "reason", "") or error.message),
+        principal=req.context.caller.principal,
+        source=req.remote_addr or "",
+        request_id=req.context.request_id,
+        tenant_id=_shown(params.get("tenant_id", "")),
+        namespace=_shown(params.get("namespace", "")),
+        object=f"{kind}:{_shown(params[kind])}" if kind else "",
+    )
+
+
+def _shown(name: str) -> str:
+    """Write down a name that may be anything at all."""
+    return ascii(name)[1:-1][:NAME_CHARS_MAX]
