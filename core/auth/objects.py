@@ -7,6 +7,9 @@ from felix.proto.permissions import Object
 
 def overlap(one: Object, other: Object) -> Object | None:
     """Give the object that stands for exactly what is inside both; None where nothing is."""
+    for mine, its in zip(one.names, other.names, strict=False):
+        if mine not in {its, "*"} and its != "*":
+            return None
     if one.contains(other):
         return other
     if other.contains(one):
