@@ -17,7 +17,14 @@ from felix.core.catalog.renewal import NONE, Renewal
 from felix.core.catalog.store import Store
 from felix.core.catalog.view import CatalogView
 from felix.proto import codec
-from felix.proto.commands import AnyCommand, Deleted, FeatureLevel, Proposal, SetFeatureLevel
+from felix.proto.commands import (
+    AnyCommand,
+    Deleted,
+    FeatureLevel,
+    Proposal,
+    RecordRefusals,
+    SetFeatureLevel,
+)
 from felix.proto.digest import Digest
 from felix.proto.errors import (
     Compacted,
@@ -27,6 +34,7 @@ from felix.proto.errors import (
     FutureVersion,
     ValidationFailed,
 )
+from felix.proto.identity import Done
 from felix.proto.ids import Index
 from felix.proto.levels import FEATURE_LEVEL
 from felix.proto.queries import (
@@ -156,6 +164,8 @@ class Catalog:
     def _apply_new(self, proposal: Proposal) -> Applied:
         if isinstance(proposal.command, SetFeatureLevel):
             return Applied(self._raise_level(proposal.command.level), self.version, ())
+        if isinstance(proposal.command, RecordRefusals):
+            return Applied(Done(), self.version, ())  # the trail is all that it changes
         context = Context(self.store, proposal.stamp, self.epoch, self.version + 1)
         try:
             steps = steps_of(proposal.command, context)

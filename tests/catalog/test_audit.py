@@ -39,6 +39,7 @@ from felix.proto.identity import (
     Assignment,
     AuditPage,
     AuditRecord,
+    Done,
     NewKey,
     RefreshGrant,
     Refusal,
@@ -86,12 +87,8 @@ def refusal(number: int, **members: Any) -> Refusal:
 
 
 def record_refusals(log: CatalogLog, *refusals: Refusal, dropped: int = 0) -> None:
-    """Put refusals into the trail, whatever the rest of the state machine makes of them."""
-    command = RecordRefusals(node="n1", refusals=refusals, dropped=dropped)
-    index = Index(log.catalog.applied_index + 1)
-    log.catalog.skip(index)
-    proposal = Proposal(1, Stamp(NOON_MS), command)
-    log.catalog.audit.record(index, proposal, None, log.catalog.version)
+    applied = log.do(RecordRefusals(node="n1", refusals=refusals, dropped=dropped))
+    assert applied.result == Done()
 
 
 def busy(count: int, limits: CatalogLimits | None = None) -> CatalogLog:
