@@ -38,6 +38,11 @@ class NodeCollector(Collector):
         yield from _catalog(now)
         yield from _watch(now)
         yield from _disk(now)
+        yield _counter(
+            "felix_audit_refusals_dropped",
+            "Refused requests that the audit trail had no room for.",
+            now.refusals_dropped,
+        )
 
 
 def _raft(now: NodeStatistics) -> Iterable[Metric]:

@@ -20,8 +20,16 @@ from felix.actors.consensus import TICK_S, Consensus, MustStop, RaftStatistics
 from felix.actors.disk_space import DiskSpace, DiskStatistics
 from felix.actors.ending import end_failed
 from felix.actors.enrolment import Enrolment
-from felix.actors.messages import ActorRef, Attach, GetStatistics, HandOver, TurnAway
+from felix.actors.messages import (
+    ActorRef,
+    Attach,
+    GetStatistics,
+    HandOver,
+    TurnAway,
+    tell_if_alive,
+)
 from felix.actors.raft_node import RaftNode, RaftNodeParts
+from felix.actors.refusals import Refusals
 from felix.actors.replica import Replica
 from felix.actors.restoring import older_of, restored
 from felix.actors.service import CatalogStatistics, Service
@@ -37,6 +45,8 @@ from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.enrolment import Newcomer
 from felix.core.raft.config import RaftConfig
 from felix.core.raft.core import RaftCore
+from felix.core.refusals import RefusalQueue
+from felix.proto.identity import Refusal
 from felix.proto.ids import Term
 from felix.proto.levels import TooOld, check_entries
 from felix.proto.raft import Addresses, Member, Membership
@@ -47,6 +57,7 @@ from felix.transport.contacts import Contacts
 from felix.transport.forwarder import Forwarder
 from felix.transport.peers import Peers
 from felix.transport.publisher import Publisher
+from felix.transport.rpc_client import RpcClient
 from felix.transport.rpc_server import RpcServer
 from felix.transport.socket_actor import SocketActor
 
@@ -97,6 +108,8 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     fanout: FanoutStatistics
     snapshots: SnapshotStatistics
     disk: DiskStatistics
+    refusals_dropped: int
+    """Refused requests that are missing in the audit trail."""
 
 
 class Node:
@@ -119,6 +132,8 @@ class Node:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._contacts = Contacts()
         self._watch_position = WatchPosition()
+        self._own_socket = RpcClient(settings.rpc_local)
+        self._waiting_refusals = RefusalQueue(settings.newcomer.name)
         self._disk_space = DiskSpace(data.path, settings.disk_free_min_mb)
         self._pulse = Pulse()
         self._watchdog = Watchdog(
@@ -150,6 +165,7 @@ class Node:
             self._data.snapshots.prune([recovered.snapshot, *([older] if older else [])])
         self._fanout = self._start_fanout()
         self._snapshots = self._start_snapshots()
+        self._refusals = self._start_refusals()
         self._raft = self._start_raft(recovered, catalog)
         self._enrolment = self._start_enrolment()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
@@ -191,7 +207,8 @@ class Node:
         self._watchdog.stop()
         self._disk_space.stop()
         self._contacts.close()
-        for name in ("_enrolment", "_raft", "_snapshots", "_fanout"):
+        self._own_socket.close()
+        for name in ("_enrolment", "_raft", "_refusals", "_snapshots", "_fanout"):
             ref: ActorRef | None = getattr(self, name, None)
             if ref is not None and ref.is_alive():
                 with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
@@ -207,7 +224,12 @@ class Node:
         ]
         node, fanout, snapshots = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
         return NodeStatistics(
-            node.raft, node.catalog, fanout, snapshots, self._disk_space.statistics()
+            node.raft,
+            node.catalog,
+            fanout,
+            snapshots,
+            self._disk_space.statistics(),
+            self._waiting_refusals.dropped_total,
         )
 
     def why_not_live(self) -> str | None:
@@ -253,6 +275,13 @@ class Node:
         return self._up(
             SnapshotWriterActor.start(self._failed, self._data.snapshots, self._settings.catalog)
         )
+
+    def _start_refusals(self) -> ActorRef:
+        return Refusals.start(self._failed, self._own_socket, self._waiting_refusals)
+
+    def note_refusal(self, refusal: Refusal) -> None:
+        """Put a refused request into the log and the audit trail, in a while; from any thread."""
+        tell_if_alive(self._refusals, refusal)
 
     def _start_enrolment(self) -> ActorRef:
         settings = self._settings
@@ -313,7 +342,14 @@ class Node:
             self._disk_space,
         )
         service = Service(
-            me.id, replica, consensus, rpc, forwarder, settings.in_flight_max, self._disk_space
+            me.id,
+            replica,
+            consensus,
+            rpc,
+            forwarder,
+            settings.in_flight_max,
+            self._disk_space,
+            self.note_refusal,
         )
         return RaftNodeParts(consensus, replica, service, peers.inbox, rpc.socket, self._pulse)
 
@@ -367,6 +403,9 @@ class Node:
     def _start_anew(self, name: str) -> None:
         if name == Enrolment.__name__:
             self._enrolment = self._start_enrolment()
+            return
+        if name == Refusals.__name__:
+            self._refusals = self._start_refusals()
             return
         if name == WatchFanout.__name__:
             self._fanout = self._start_fanout()

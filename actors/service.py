@@ -19,6 +19,7 @@ from felix.actors.disk_space import DiskSpace
 from felix.actors.leaderless import Leaderless
 from felix.actors.operations import Operations
 from felix.actors.read_gate import ReadGate
+from felix.actors.refusals import noted
 from felix.actors.renderings import Rendered, Renderings, chunk_of
 from felix.actors.replica import Replica
 from felix.actors.watchers import Watchers
@@ -39,6 +40,7 @@ from felix.proto.errors import (
     ShuttingDown,
     TransferRefused,
 )
+from felix.proto.identity import Refusal
 from felix.proto.ids import Epoch, Index, NodeId, Term, Version
 from felix.proto.queries import (
     AnyQuery,
@@ -98,8 +100,12 @@ class Service:
         forwarder: Forwarder,
         in_flight_max: int,
         disk_space: DiskSpace,
+        note: Callable[[Refusal], None],
     ) -> None:
-        """`in_flight_max` bounds the requests that are accepted and not answered."""
+        """`in_flight_max` bounds the requests that are accepted and not answered.
+
+        `note` puts into the audit trail what is no command; it does not wait.
+        """
         self._node_id = node_id
         self._replica = replica
         self._consensus = consensus
@@ -107,6 +113,7 @@ class Service:
         self._forwarder = forwarder
         self._in_flight_max = in_flight_max
         self._disk_space = disk_space
+        self._note = note
         self._leadership = Leadership(Term(0), None, is_leader=False)
         self._tokens = 0
         self._commands: dict[int, _Pending] = {}
@@ -349,6 +356,8 @@ class Service:
 
     def _finish_operations(self) -> None:
         for one in self._operations.take_finished(time.monotonic()):
+            if one.error is None or one.error.outcome == "unknown":  # else whoever asked notes it
+                self._note(noted(one.incoming.request, time.time_ns() // 1_000_000, one.error))
             if one.error is None:
                 self._describe_locally(one.incoming)
             else:

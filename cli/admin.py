@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from felix import __version__
+from felix.cli.admin_audit import audit_group
 from felix.cli.admin_cluster import cluster_group
 
-GROUPS = (cluster_group,)
+GROUPS = (cluster_group, audit_group)
 """Each group is a module of its own."""
 
 

@@ -19,6 +19,7 @@ from felix.cli.admin_errors import (
     Usage,
     plain,
 )
+from felix.http.audit_views import AuditPageView
 from felix.http.bodies import NewMember, Transfer
 from felix.http.cluster_views import ClusterView
 from felix.http.errors import Envelope
@@ -73,6 +74,16 @@ class AdminClient:
         """Ask a node what it alone knows, first of all about itself."""
         path = "/v1/cluster?consistency=stale"
         return self._ask_one(self._bases[0], "GET", path, None, ClusterView)
+
+    def audit(self, query: str) -> AuditPageView:
+        """Read a page of the audit trail; `query` is that of its URL."""
+        problems = []
+        for base in self._bases:
+            try:
+                return self._ask_one(base, "GET", f"/v1/audit?{query}", None, AuditPageView)
+            except (Unreachable, OutcomeUnknown) as error:
+                problems.append(error.message)
+        raise _nobody(problems)
 
     def add_member(self, body: NewMember) -> ClusterView:
         """Take a node in as a learner."""

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from felix.cli.admin_errors import plain
 from felix.cli.admin_wait import Step
+from felix.http.audit_views import AuditPageView
 from felix.http.cluster_views import ClusterView, MemberView
 
 Format = Literal["table", "json", "yaml"]
@@ -75,6 +76,31 @@ def show_members(view: ClusterView, output: Format) -> None:
     _show_table(["NAME", "ID", "ROLE", *(name.upper() for name in _LISTENERS)], rows)
 
 
+def show_audit(page: AuditPageView, output: Format) -> None:
+    """Show records, newest first, and the hash that proves all of them."""
+    if output != "table":
+        _show_document(msgspec.to_builtins(page), output)
+        return
+    rows = [
+        [
+            str(one.sequence),
+            one.timestamp,
+            one.operation if one.count == 1 else f"{one.operation} ({one.count:,} times)",
+            "/".join(name for name in (one.tenant, one.namespace, one.object) if name),
+            one.principal,
+            one.source,
+            one.result if not one.reason else f"{one.result}: {one.reason}",
+            one.request_id,
+        ]
+        for one in page.items
+    ]
+    columns = ["SEQ", "TIME", "OPERATION", "OBJECT", "PRINCIPAL", "SOURCE", "RESULT", "REQUEST"]
+    _show_table(columns, rows)
+    click.echo(f"head      {page.last_sequence}:{plain(page.last_hash)}")
+    if page.next_before:
+        click.echo(f"older     --before {page.next_before}")
+
+
 def says(value: bool | None) -> str:
     """Write yes, no, or that it is not known."""
     return "-" if value is None else "yes" if value else "no"
@@ -103,7 +129,7 @@ def _show_document(document: Any, output: Format) -> None:
 def _show_table(columns: list[str], rows: list[list[str]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in {"LAG", "LEVEL"} else "left")
+        table.add_column(column, justify="right" if column in {"LAG", "LEVEL", "SEQ"} else "left")
         table.columns[-1].overflow = "fold"
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))

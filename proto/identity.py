@@ -240,6 +240,8 @@ class AuditPage(msgspec.Struct, frozen=True, tag_field="type"):
     last_hash: bytes
     next_before: int = 0
     """`before` for the next page; 0: that was the end."""
+    previous_hash: bytes = b""
+    """Of the record just before the last item, where the chain begins for this page."""
 
 
 class BrokerCredentials(msgspec.Struct, frozen=True, tag_field="type"):

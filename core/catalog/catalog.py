@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from felix.core.catalog import queries
+from felix.core.catalog.audit import AUDIT, AuditTrail
 from felix.core.catalog.changes import Context, Step, steps_of
 from felix.core.catalog.feed import TOMBSTONES
 from felix.core.catalog.feeds import Feeds
@@ -16,7 +17,14 @@ from felix.core.catalog.renewal import NONE, Renewal
 from felix.core.catalog.store import Store
 from felix.core.catalog.view import CatalogView
 from felix.proto import codec
-from felix.proto.commands import AnyCommand, Deleted, FeatureLevel, Proposal, SetFeatureLevel
+from felix.proto.commands import (
+    AnyCommand,
+    Deleted,
+    FeatureLevel,
+    Proposal,
+    RecordRefusals,
+    SetFeatureLevel,
+)
 from felix.proto.digest import Digest
 from felix.proto.errors import (
     Compacted,
@@ -26,9 +34,16 @@ from felix.proto.errors import (
     FutureVersion,
     ValidationFailed,
 )
+from felix.proto.identity import Done
 from felix.proto.ids import Index
 from felix.proto.levels import FEATURE_LEVEL
-from felix.proto.queries import AnyQuery, GetFeedChanges, GetFeedSnapshot, WatchUpdates
+from felix.proto.queries import (
+    AnyQuery,
+    GetAudit,
+    GetFeedChanges,
+    GetFeedSnapshot,
+    WatchUpdates,
+)
 from felix.proto.resources import RESOURCE_TYPES, Resource, ResourceKind
 from felix.proto.rpc import Answer
 from felix.proto.updates import RawUpdate, UpdateBatch, UpdateType
@@ -40,7 +55,7 @@ BATCH_BYTES_MAX: Final = 1 << 20
 
 PUBLIC: Final[tuple[ResourceKind, ...]] = tuple(RESOURCE_TYPES)
 """The tables that brokers see, parents first."""
-INTERNAL: Final = (KEYS, TOMBSTONES)
+INTERNAL: Final = (KEYS, TOMBSTONES, AUDIT)
 """The tables that only replicas see."""
 
 Encoded: TypeAlias = bytes
@@ -55,6 +70,8 @@ class CatalogLimits(msgspec.Struct, frozen=True):
     tombstones_max: int = 100_000
     """Per feed."""
     idempotency_keys_max: int = 100_000
+    audit_records_max: int = 100_000
+    """Whole segments: some hundred more or less."""
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -88,6 +105,7 @@ class Catalog:
         self.renewal = NONE
         """When it was last taken over into a new cluster."""
         self.store = Store((*PUBLIC, *INTERNAL))
+        self.audit = AuditTrail(self.store, limits.audit_records_max)
         self._digest = Digest()
         self._begin()
 
@@ -109,7 +127,7 @@ class Catalog:
         """What replicas hold against each other; it differs where they do."""
         hidden = [len(self.store.tables[name].rows) for name in INTERNAL]
         numbers = f"{self.epoch}/{self.feature_level}/{self.version}/{self.log_time_ms}"
-        return f"{numbers}/{hidden}/{self.digest}"
+        return f"{numbers}/{hidden}/{self.audit.proof}/{self.digest}"
 
     def counts(self) -> dict[str, int]:
         """Count the live objects of each kind."""
@@ -133,16 +151,21 @@ class Catalog:
         try:
             remembered = self.idempotency.find(proposal)
         except FelixError as error:
-            return Applied(error.to_reply(), self.version, ())
+            reply = error.to_reply()
+            self.audit.record(index, proposal, reply, self.version)
+            return Applied(reply, self.version, ())
         if remembered is not None:
             return Applied(remembered.result, remembered.version, ())
         applied = self._apply_new(proposal)
+        self.audit.record(index, proposal, applied.result, self.version)
         self.idempotency.keep(proposal, index, self.log_time_ms, applied.version, applied.result)
         return applied
 
     def _apply_new(self, proposal: Proposal) -> Applied:
         if isinstance(proposal.command, SetFeatureLevel):
             return Applied(self._raise_level(proposal.command.level), self.version, ())
+        if isinstance(proposal.command, RecordRefusals):
+            return Applied(Done(), self.version, ())  # the trail is all that it changes
         context = Context(self.store, proposal.stamp, self.epoch, self.version + 1)
         try:
             steps = steps_of(proposal.command, context)
@@ -212,6 +235,8 @@ class Catalog:
                 return self.feeds.snapshot(query.feed)
             case GetFeedChanges():
                 return self.feeds.changes(query.feed, query.since, query.limit)
+            case GetAudit():
+                return self.audit.page(query)
             case _:
                 return queries.answer(self.store, query)
 
@@ -302,6 +327,7 @@ class Catalog:
         self._begin()
         self.feeds.restore(last_seq)
         self.idempotency.restore()
+        self.audit.restore()
 
     def renew(self, cluster_id: str, epoch: int, applied_index: Index, margin: int) -> None:
         """Become the metadata of a new cluster: same objects and keys, nothing else goes on.

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from felix.core.catalog.audit import AUDIT, AuditSegment
 from felix.core.catalog.catalog import INTERNAL, PUBLIC, Catalog, CatalogLimits
 from felix.core.catalog.feed import TOMBSTONES, Tombstone
 from felix.core.catalog.idempotency import KEYS, Remembered
@@ -77,6 +78,7 @@ class Dump:
             catalog.renewal,
         )
         self._walk = Walk(view, (*PUBLIC, *INTERNAL))
+        self._audit_tail = catalog.audit.tail()
         self._checksum = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
         self._is_complete = False
 
@@ -98,6 +100,9 @@ class Dump:
             self._header = None
         elif (found := self._walk.next(records_max)) is not None:
             chunk = codec.encode(found)
+        elif self._audit_tail is not None:
+            chunk = codec.encode((AUDIT, [self._audit_tail]))
+            self._audit_tail = None
         else:
             self._is_complete = True
             return codec.encode(Trailer(self._checksum.digest()))
@@ -168,6 +173,7 @@ def _without_trailer(chunks: Iterable[bytes]) -> Iterator[bytes]:
 _tables = codec.Decoder[tuple[str, msgspec.Raw]](tuple[str, msgspec.Raw])
 _rows: Final[dict[str, codec.Decoder[list[Any]]]] = {
     **{kind: codec.Decoder(list[type_]) for kind, type_ in RESOURCE_TYPES.items()},  # type: ignore[valid-type]  # a type made at run time
+    AUDIT: codec.Decoder(list[AuditSegment]),
     KEYS: codec.Decoder(list[Remembered]),
     TOMBSTONES: codec.Decoder(list[Tombstone]),
 }

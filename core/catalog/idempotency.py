@@ -11,13 +11,14 @@ from felix.core.catalog.store import Store
 from felix.proto import codec
 from felix.proto.commands import AnyCommand, Deleted, FeatureLevel, Proposal
 from felix.proto.errors import ErrorReply, KeyReused
+from felix.proto.identity import Done
 from felix.proto.resources import Resource
 
 KEYS: Final = "idempotency"
 KEPT_MS: Final = 24 * 3600 * 1000
 """In log time: the highest stamp of any command so far."""
 
-Result = Resource | Deleted | FeatureLevel | ErrorReply
+Result = Resource | Deleted | FeatureLevel | Done | ErrorReply
 
 
 class Remembered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

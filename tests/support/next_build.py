@@ -80,6 +80,10 @@ PATCHES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "core/catalog/dump.py": (
         (" = NONE\n\n\nclass Trailer(", " = NONE\n    hint: int = 0\n\n\nclass Trailer("),
     ),
+    "core/catalog/audit_subjects.py": (
+        ("    GrantRefresh,\n    Put", "    GrantRefresh,\n    LabelCache,\n    Put"),
+        ("    DeleteCache: _", "    LabelCache: _cache,\n    DeleteCache: _"),
+    ),
     "core/catalog/changes.py": (
         ("    DeleteTenant,\n    Stamp,", "    DeleteTenant,\n    LabelCache,\n    Stamp,"),
         ("\n_HANDLERS: ", _HANDLER),

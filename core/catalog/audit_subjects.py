@@ -1,0 +1,159 @@
+"""What a command is about, in the words of the audit trail. Secrets and keys stay out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from felix.proto.commands import (
+    ActivateSigningKey,
+    AnyCommand,
+    BootstrapTenant,
+    ChangeGroupings,
+    ChangePolicies,
+    Command,
+    CreateCache,
+    CreateNamespace,
+    CreateStream,
+    CreateTenant,
+    DeleteBrokerCredential,
+    DeleteCache,
+    DeleteIssuer,
+    DeleteNamespace,
+    DeleteStream,
+    DeleteTenant,
+    GrantRefresh,
+    PutBrokerCredential,
+    PutIssuer,
+    RecordRefusals,
+    RetireSigningKey,
+    RevokeTokens,
+    RewrapSigningKey,
+    SetFeatureLevel,
+    StageSigningKey,
+    Stamp,
+    UpdateCache,
+    UpdateNamespace,
+    UpdateStream,
+    UpdateTenant,
+    UseRefresh,
+)
+
+GRANT_CHARS: Final = 12
+"""Enough of a grant's id to follow it, too little to use it."""
+CHANGES_SHOWN_MAX: Final = 8
+
+Subject: TypeAlias = tuple[str, str, str]
+"""Tenant, namespace, and kind and name; empty where there is none."""
+
+
+def subject_of(command: AnyCommand, stamp: Stamp) -> Subject:
+    """Say what a command is about."""
+    return _SUBJECTS[type(command)](command, stamp)
+
+
+def _tenant(command: Any, _stamp: Stamp) -> Subject:
+    tenant_id = command.tenant_id
+    return tenant_id, "", "tenant:" + tenant_id
+
+
+def _namespace(command: Any, _stamp: Stamp) -> Subject:
+    return command.tenant_id, command.namespace, "namespace:" + command.namespace
+
+
+def _stream(command: Any, _stamp: Stamp) -> Subject:
+    return command.tenant_id, command.namespace, "stream:" + command.stream
+
+
+def _cache(command: Any, _stamp: Stamp) -> Subject:
+    return command.tenant_id, command.namespace, "cache:" + command.cache
+
+
+def _new_issuer(command: PutIssuer, _stamp: Stamp) -> Subject:
+    return command.tenant_id, "", "issuer:" + command.issuer.issuer
+
+
+def _issuer(command: DeleteIssuer, _stamp: Stamp) -> Subject:
+    return command.tenant_id, "", "issuer:" + command.issuer
+
+
+def _policies(command: ChangePolicies, _stamp: Stamp) -> Subject:
+    changes = [f"+{one.subject} {one.action} {one.object}" for one in command.add]
+    changes += [f"-{one.subject} {one.action} {one.object}" for one in command.remove]
+    return command.tenant_id, "", "policy:" + _listed(changes)
+
+
+def _groupings(command: ChangeGroupings, _stamp: Stamp) -> Subject:
+    changes = [f"+{one.user} {one.role}" for one in command.add]
+    changes += [f"-{one.user} {one.role}" for one in command.remove]
+    return command.tenant_id, "", "grouping:" + _listed(changes)
+
+
+def _listed(changes: list[str]) -> str:
+    """Write the first changes down, behind their number where there are more than these."""
+    shown = ", ".join(changes[:CHANGES_SHOWN_MAX])
+    return shown if len(changes) <= CHANGES_SHOWN_MAX else f"{len(changes)} changes, {shown}"
+
+
+def _new_key(command: StageSigningKey, stamp: Stamp) -> Subject:
+    return command.tenant_id, "", "key:" + (stamp.new_key.kid if stamp.new_key else "")
+
+
+def _key(command: Any, _stamp: Stamp) -> Subject:
+    return command.tenant_id, "", "key:" + command.kid
+
+
+def _new_grant(command: GrantRefresh, _stamp: Stamp) -> Subject:
+    return command.grant.tenant_id, "", "grant:" + command.grant.grant_id[:GRANT_CHARS]
+
+
+def _grant(command: UseRefresh, _stamp: Stamp) -> Subject:
+    return command.tenant_id, "", "grant:" + command.grant_id[:GRANT_CHARS]
+
+
+def _principal(command: RevokeTokens, _stamp: Stamp) -> Subject:
+    return command.tenant_id, "", "principal:" + command.principal
+
+
+def _broker(command: Any, _stamp: Stamp) -> Subject:
+    return "", "", "broker:" + command.broker_id
+
+
+def _node(command: RecordRefusals, _stamp: Stamp) -> Subject:
+    return "", "", "node:" + command.node
+
+
+def _level(command: SetFeatureLevel, _stamp: Stamp) -> Subject:
+    return "", "", f"level:{command.level}"
+
+
+_SUBJECTS: Final[dict[type[Command], Callable[[Any, Stamp], Subject]]] = {
+    CreateTenant: _tenant,
+    UpdateTenant: _tenant,
+    DeleteTenant: _tenant,
+    CreateNamespace: _namespace,
+    UpdateNamespace: _namespace,
+    DeleteNamespace: _namespace,
+    CreateStream: _stream,
+    UpdateStream: _stream,
+    DeleteStream: _stream,
+    CreateCache: _cache,
+    UpdateCache: _cache,
+    DeleteCache: _cache,
+    SetFeatureLevel: _level,
+    BootstrapTenant: _tenant,
+    PutIssuer: _new_issuer,
+    DeleteIssuer: _issuer,
+    ChangePolicies: _policies,
+    ChangeGroupings: _groupings,
+    StageSigningKey: _new_key,
+    ActivateSigningKey: _key,
+    RetireSigningKey: _key,
+    RewrapSigningKey: _key,
+    GrantRefresh: _new_grant,
+    UseRefresh: _grant,
+    RevokeTokens: _principal,
+    PutBrokerCredential: _broker,
+    DeleteBrokerCredential: _broker,
+    RecordRefusals: _node,
+}
