@@ -8,12 +8,20 @@ import msgspec
 
 from felix.core.catalog import queries
 from felix.core.catalog.audit import AUDIT, AuditTrail
-from felix.core.catalog.changes import Context, Step, steps_of
+from felix.core.catalog.changes import steps_of
 from felix.core.catalog.feed import TOMBSTONES
 from felix.core.catalog.feeds import Feeds
 from felix.core.catalog.history import Change, History
+from felix.core.catalog.identity_commands import IDENTITY_COMMANDS, outcome_of
+from felix.core.catalog.identity_tables import (
+    IDENTITY_ROWS,
+    REFRESH_GRANTS,
+    RefreshIndex,
+    encoded_row,
+)
 from felix.core.catalog.idempotency import KEYS, IdempotencyKeys, Result
 from felix.core.catalog.renewal import NONE, Renewal
+from felix.core.catalog.steps import Context, Step
 from felix.core.catalog.store import Store
 from felix.core.catalog.view import CatalogView
 from felix.proto import codec
@@ -55,7 +63,7 @@ BATCH_BYTES_MAX: Final = 1 << 20
 
 PUBLIC: Final[tuple[ResourceKind, ...]] = tuple(RESOURCE_TYPES)
 """The tables that brokers see, parents first."""
-INTERNAL: Final = (KEYS, TOMBSTONES, AUDIT)
+INTERNAL: Final = (KEYS, TOMBSTONES, AUDIT, *IDENTITY_ROWS)
 """The tables that only replicas see."""
 
 Encoded: TypeAlias = bytes
@@ -107,6 +115,8 @@ class Catalog:
         self.store = Store((*PUBLIC, *INTERNAL))
         self.audit = AuditTrail(self.store, limits.audit_records_max)
         self._digest = Digest()
+        self._identity_digest = Digest()
+        self._refresh = RefreshIndex()
         self._begin()
 
     def _begin(self) -> None:
@@ -123,11 +133,16 @@ class Catalog:
         return self._digest.hex()
 
     @property
+    def identity_digest(self) -> str:
+        """Proof of all that is known of identity, 32 hex digits."""
+        return self._identity_digest.hex()
+
+    @property
     def proof(self) -> str:
         """What replicas hold against each other; it differs where they do."""
         hidden = [len(self.store.tables[name].rows) for name in INTERNAL]
         numbers = f"{self.epoch}/{self.feature_level}/{self.version}/{self.log_time_ms}"
-        return f"{numbers}/{hidden}/{self.audit.proof}/{self.digest}"
+        return f"{numbers}/{hidden}/{self.audit.proof}/{self.identity_digest}/{self.digest}"
 
     def counts(self) -> dict[str, int]:
         """Count the live objects of each kind."""
@@ -148,6 +163,9 @@ class Catalog:
         self.skip(index)
         self.log_time_ms = max(self.log_time_ms, proposal.stamp.time_ms)
         self.idempotency.expire(self.log_time_ms)
+        for key in self._refresh.expired(self.log_time_ms):
+            grant = self.store.tables[REFRESH_GRANTS].rows[key]
+            self._take_row(Step(REFRESH_GRANTS, key, grant, None))
         try:
             remembered = self.idempotency.find(proposal)
         except FelixError as error:
@@ -166,19 +184,59 @@ class Catalog:
             return Applied(self._raise_level(proposal.command.level), self.version, ())
         if isinstance(proposal.command, RecordRefusals):
             return Applied(Done(), self.version, ())  # the trail is all that it changes
-        context = Context(self.store, proposal.stamp, self.epoch, self.version + 1)
+        context = Context(
+            self.store,
+            proposal.stamp,
+            self.epoch,
+            self.version + 1,
+            self.applied_index,
+            self.log_time_ms,
+            self._refresh,
+        )
         try:
+            if isinstance(proposal.command, IDENTITY_COMMANDS):
+                outcome = outcome_of(proposal.command, context)
+                updates = self._take_all(outcome.steps)
+                return Applied(outcome.result, self.version, updates)
             steps = steps_of(proposal.command, context)
         except FelixError as error:
             return Applied(error.to_reply(), self.version, ())
-        updates = tuple([self._take(step) for step in steps])
+        return self._result_of(proposal.command, steps)
+
+    def _result_of(self, command: AnyCommand, steps: list[Step]) -> Applied:
+        updates = self._take_all(steps)
         if not steps:
-            unchanged = self._object_of(proposal.command)
+            unchanged = self._object_of(command)
             return Applied(unchanged, unchanged.version, ())
-        last = steps[-1].after
+        kind = type(command).__name__[len("Create") :]  # as long as Update and Delete
+        last = next(step.after for step in reversed(steps) if step.kind == kind)
         if last is None:
-            return Applied(Deleted(self.version, len(steps)), self.version, updates)
+            return Applied(Deleted(self.version, len(updates)), self.version, updates)
         return Applied(last, self.version, updates)
+
+    def _take_all(self, steps: list[Step]) -> tuple[RawUpdate, ...]:
+        updates = []
+        for step in steps:
+            if step.kind in IDENTITY_ROWS:
+                self._take_row(step)
+            else:
+                updates.append(self._take(step))
+        return tuple(updates)
+
+    def _take_row(self, step: Step) -> None:
+        """Change a row that only replicas see: no version, but proof."""
+        if step.before is not None:
+            self._identity_digest.remove(encoded_row(step.kind, step.before))
+        if step.after is not None:
+            self._identity_digest.add(encoded_row(step.kind, step.after))
+            self.store.put(step.kind, step.key, step.after)
+        else:
+            self.store.remove(step.kind, step.key)
+        if step.kind == REFRESH_GRANTS:
+            if step.before is not None:
+                self._refresh.remove(step.before)
+            if step.after is not None:
+                self._refresh.put(step.after)
 
     def _raise_level(self, level: int) -> FeatureLevel | ErrorReply:
         assert level <= FEATURE_LEVEL, "whoever read the entry has refused this"
@@ -207,8 +265,9 @@ class Catalog:
             self._digest.add(encoded)
             self.store.put(step.kind, step.key, step.after)
         update = RawUpdate(self.version, type_, msgspec.Raw(encoded))
+        kind: ResourceKind = step.kind  # type: ignore[assignment]  # rows take another way
         change = Change(
-            step.kind, step.key, step.before, step.after, update, CHANGE_BYTES + 2 * len(encoded)
+            kind, step.key, step.before, step.after, update, CHANGE_BYTES + 2 * len(encoded)
         )
         self.history.add(change)
         self.feeds.add(change)
@@ -314,6 +373,7 @@ class Catalog:
         log_time_ms: int,
         feature_level: int,
         digest: Digest,
+        identity_digest: Digest,
         last_seq: dict[ResourceKind, int],
         renewal: Renewal,
     ) -> None:
@@ -324,6 +384,8 @@ class Catalog:
         self.log_time_ms = log_time_ms
         self.feature_level = feature_level
         self._digest = digest
+        self._identity_digest = identity_digest
+        self._refresh.restore(self.store.tables[REFRESH_GRANTS].rows.values())
         self._begin()
         self.feeds.restore(last_seq)
         self.idempotency.restore()

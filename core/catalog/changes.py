@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from felix.core.catalog.store import Store
+from felix.core.catalog import identity_changes, signing_keys
+from felix.core.catalog.steps import Context, Step
 from felix.proto.commands import (
     AnyCommand,
     Conditional,
@@ -19,13 +20,20 @@ from felix.proto.commands import (
     DeleteNamespace,
     DeleteStream,
     DeleteTenant,
-    Stamp,
     UpdateCache,
     UpdateNamespace,
     UpdateStream,
     UpdateTenant,
 )
-from felix.proto.errors import AlreadyExists, Conflict, NotFound, PreconditionFailed
+from felix.proto.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    ValidationFailed,
+)
+from felix.proto.permissions import OPERATOR_TENANT
 from felix.proto.resources import (
     Cache,
     Key,
@@ -36,24 +44,6 @@ from felix.proto.resources import (
     StreamSpec,
     Tenant,
 )
-
-
-class Step(msgspec.Struct, frozen=True, gc=False):
-    """One object's change: created (no before), updated, or deleted (no after)."""
-
-    kind: ResourceKind
-    key: Key
-    before: Resource | None
-    after: Resource | None
-
-
-class Context(msgspec.Struct, frozen=True, gc=False):
-    """What a command may look at."""
-
-    store: Store
-    stamp: Stamp
-    epoch: int
-    next_version: int
 
 
 def steps_of(command: AnyCommand, context: Context) -> list[Step]:
@@ -79,7 +69,16 @@ def _create_tenant(command: CreateTenant, context: Context) -> list[Step]:
         encryption=command.encryption,
         **_created(context),
     )
-    return [Step("Tenant", key, None, tenant)]
+    if command.tenant_id == OPERATOR_TENANT:
+        raise ValidationFailed(
+            f"/tenant_id: {OPERATOR_TENANT!r} is made by bootstrap",
+            details={"pointer": "/tenant_id"},
+        )
+    return [
+        Step("Tenant", key, None, tenant),
+        *signing_keys.first_key(command.tenant_id, context, offset=1),
+        *identity_changes.touched(command.tenant_id, context),
+    ]
 
 
 def _create_namespace(command: CreateNamespace, context: Context) -> list[Step]:
@@ -163,7 +162,13 @@ def _update_stream(command: UpdateStream, context: Context) -> list[Step]:
 def _delete_tenant(command: DeleteTenant, context: Context) -> list[Step]:
     key = (command.tenant_id,)
     tenant = _existing("Tenant", key, command, context)
-    return [*_children(key, context), Step("Tenant", key, tenant, None)]
+    if command.tenant_id == OPERATOR_TENANT:
+        raise Forbidden(f"without {OPERATOR_TENANT!r} nobody could run the cluster")
+    return [
+        *_children(key, context),
+        *identity_changes.all_of_a_tenant(command.tenant_id, context),
+        Step("Tenant", key, tenant, None),
+    ]
 
 
 def _delete_namespace(command: DeleteNamespace, context: Context) -> list[Step]:

@@ -12,6 +12,7 @@ from felix.core.catalog.audit import AUDIT, AuditSegment
 from felix.core.catalog.catalog import INTERNAL, PUBLIC, Catalog, CatalogLimits
 from felix.core.catalog.feed import TOMBSTONES, Tombstone
 from felix.core.catalog.idempotency import KEYS, Remembered
+from felix.core.catalog.identity_tables import IDENTITY_ROWS, encoded_row
 from felix.core.catalog.renewal import NONE, Renewal
 from felix.core.catalog.view import Walk
 from felix.proto import codec
@@ -51,6 +52,7 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     last_seq: dict[ResourceKind, int]
     feature_level: int = 1
     renewal: Renewal = NONE
+    identity_digest: str = Digest().hex()
 
 
 class Trailer(msgspec.Struct, frozen=True):
@@ -76,6 +78,7 @@ class Dump:
             dict(catalog.feeds.last_seq),
             catalog.feature_level,
             catalog.renewal,
+            catalog.identity_digest,
         )
         self._walk = Walk(view, (*PUBLIC, *INTERNAL))
         self._audit_tail = catalog.audit.tail()
@@ -116,7 +119,7 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
     try:
         header = _header(next(iterator, b""))
         catalog = Catalog(header.cluster_id, header.epoch, limits)
-        digest = _fill(catalog, iterator)
+        digest, identity_digest = _fill(catalog, iterator)
     except (FelixError, TooOld) as error:
         for _ in iterator:
             pass  # only what is whole tells of a newer build; else it is damaged
@@ -125,12 +128,18 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
         raise unknown("the snapshot", str(error)) from error
     if digest.hex() != header.digest:
         raise BadDump(f"the objects have digest {digest.hex()}, the header says {header.digest}")
+    if identity_digest.hex() != header.identity_digest:
+        raise BadDump(
+            f"what it says of identity has digest {identity_digest.hex()}, the header says "
+            f"{header.identity_digest}"
+        )
     catalog.take_up(
         version=header.version,
         applied_index=Index(header.applied_index),
         log_time_ms=header.log_time_ms,
         feature_level=header.feature_level,
         digest=digest,
+        identity_digest=identity_digest,
         last_seq=header.last_seq,
         renewal=header.renewal,
     )
@@ -173,15 +182,16 @@ def _without_trailer(chunks: Iterable[bytes]) -> Iterator[bytes]:
 _tables = codec.Decoder[tuple[str, msgspec.Raw]](tuple[str, msgspec.Raw])
 _rows: Final[dict[str, codec.Decoder[list[Any]]]] = {
     **{kind: codec.Decoder(list[type_]) for kind, type_ in RESOURCE_TYPES.items()},  # type: ignore[valid-type]  # a type made at run time
+    **{table: codec.Decoder(list[type_]) for table, type_ in IDENTITY_ROWS.items()},  # type: ignore[valid-type]  # likewise
     AUDIT: codec.Decoder(list[AuditSegment]),
     KEYS: codec.Decoder(list[Remembered]),
     TOMBSTONES: codec.Decoder(list[Tombstone]),
 }
 
 
-def _fill(catalog: Catalog, chunks: Iterable[bytes]) -> Digest:
-    """Put all rows into the store; compute the digest of the objects among them."""
-    digest = Digest()
+def _fill(catalog: Catalog, chunks: Iterable[bytes]) -> tuple[Digest, Digest]:
+    """Put all rows into the store; compute the digests of objects and of identity among them."""
+    digest, identity_digest = Digest(), Digest()
     tables: dict[str, dict[Key, Any]] = {table: {} for table in catalog.store.tables}
     for chunk in chunks:
         table, rows = _rows_of(chunk)
@@ -189,9 +199,12 @@ def _fill(catalog: Catalog, chunks: Iterable[bytes]) -> Digest:
         if table in RESOURCE_TYPES:
             for row in rows:
                 digest.add(codec.encode(row))
+        elif table in IDENTITY_ROWS:
+            for row in rows:
+                identity_digest.add(encoded_row(table, row))
     for table, found in tables.items():
         catalog.store.tables[table].fill(found)
-    return digest
+    return digest, identity_digest
 
 
 def _rows_of(chunk: bytes) -> tuple[str, list[Any]]:
@@ -203,7 +216,7 @@ def _rows_of(chunk: bytes) -> tuple[str, list[Any]]:
 
 def _key_of(row: Any) -> Key:
     if isinstance(row, Remembered):
-        return (row.key,)
+        return (row.principal, row.key)
     if isinstance(row, Tombstone):
         return (row.kind, *row.object.key)
     key: Key = row.key

@@ -48,8 +48,10 @@ class Feeds:
             feed.restore(last_seq.get(kind, 0))
 
     def add(self, change: Change) -> None:
-        """Take note of a change."""
-        self._feeds[change.kind].add(change)
+        """Take note of a change, unless no feed is about it."""
+        feed = self._feeds.get(change.kind)
+        if feed is not None:
+            feed.add(change)
 
     def snapshot(self, feed: FeedName) -> FeedSnapshot:
         """Answer `GetFeedSnapshot`: items and cursor of one moment."""

@@ -11,8 +11,8 @@ from felix.core.catalog.store import Store
 from felix.proto import codec
 from felix.proto.commands import AnyCommand, Deleted, FeatureLevel, Proposal
 from felix.proto.errors import ErrorReply, KeyReused
-from felix.proto.identity import Done
-from felix.proto.resources import Resource
+from felix.proto.identity import Done, RefreshGrant
+from felix.proto.resources import Key, Resource
 
 KEYS: Final = "idempotency"
 KEPT_MS: Final = 24 * 3600 * 1000
@@ -25,6 +25,8 @@ class Remembered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a key stands for."""
 
     key: str
+    principal: str
+    """Whose it is: others may use the same key for something else."""
     order: int
     """Index of the log entry that used it first."""
     at_ms: int
@@ -34,13 +36,16 @@ class Remembered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     deleted: Deleted | None = None
     error: ErrorReply | None = None
     feature_level: FeatureLevel | None = None
+    done: Done | None = None
+    grant: RefreshGrant | None = None
 
     @property
     def result(self) -> Result:
         """The answer, again."""
-        result = self.resource or self.deleted or self.error or self.feature_level
-        assert result is not None
-        return result
+        kinds = (
+            self.resource, self.deleted, self.error, self.feature_level, self.done, self.grant
+        )  # fmt: skip
+        return next(one for one in kinds if one is not None)
 
 
 class IdempotencyKeys:
@@ -49,20 +54,24 @@ class IdempotencyKeys:
     def __init__(self, store: Store, keys_max: int) -> None:
         self._store = store
         self._keys_max = keys_max
-        self._order: dict[str, int] = {}
-        """Key -> time, oldest first."""
+        self._order: dict[Key, int] = {}
+        """Key of the row -> time, oldest first."""
 
     def restore(self) -> None:
         """Take up what a dump put into the store."""
         rows: list[Remembered] = list(self._store.tables[KEYS].rows.values())
-        self._order = {one.key: one.at_ms for one in sorted(rows, key=lambda one: one.order)}
+        self._order = {
+            (one.principal, one.key): one.at_ms for one in sorted(rows, key=lambda one: one.order)
+        }
 
     def find(self, proposal: Proposal) -> Remembered | None:
         """Look for the answer to this very command. Raises: KeyReused."""
         key = proposal.stamp.idempotency_key
         if key is None:
             return None
-        remembered: Remembered | None = self._store.tables[KEYS].rows.get((key,))
+        remembered: Remembered | None = self._store.tables[KEYS].rows.get(
+            (proposal.stamp.principal, key)
+        )
         if remembered is not None and remembered.command_hash != _hash(proposal.command):
             raise KeyReused(f"the idempotency key {key!r} was used with another request")
         return remembered
@@ -74,11 +83,13 @@ class IdempotencyKeys:
         key = proposal.stamp.idempotency_key
         if key is None:
             return
+        place = (proposal.stamp.principal, key)
         self._store.put(
             KEYS,
-            (key,),
+            place,
             Remembered(
                 key,
+                proposal.stamp.principal,
                 index,
                 log_time_ms,
                 _hash(proposal.command),
@@ -87,23 +98,25 @@ class IdempotencyKeys:
                 deleted=result if isinstance(result, Deleted) else None,
                 error=result if isinstance(result, ErrorReply) else None,
                 feature_level=result if isinstance(result, FeatureLevel) else None,
+                done=result if isinstance(result, Done) else None,
+                grant=result if isinstance(result, RefreshGrant) else None,
             ),
         )
-        self._order[key] = log_time_ms
+        self._order[place] = log_time_ms
         if len(self._order) > self._keys_max:
             self._forget(next(iter(self._order)))
 
     def expire(self, log_time_ms: int) -> None:
         """Forget what is too old."""
         while self._order:
-            key, at_ms = next(iter(self._order.items()))
+            place, at_ms = next(iter(self._order.items()))
             if at_ms + KEPT_MS > log_time_ms:
                 return
-            self._forget(key)
+            self._forget(place)
 
-    def _forget(self, key: str) -> None:
-        del self._order[key]
-        self._store.remove(KEYS, (key,))
+    def _forget(self, place: Key) -> None:
+        del self._order[place]
+        self._store.remove(KEYS, place)
 
 
 def _hash(command: AnyCommand) -> bytes:

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any, Final
 
+from felix.core.catalog import identity_queries
 from felix.core.catalog.glob import matcher
 from felix.core.catalog.store import Store
 from felix.proto.errors import NotFound, ValidationFailed
@@ -18,6 +19,9 @@ from felix.proto.queries import (
     GetNamespace,
     GetStream,
     GetTenant,
+    GetTenantIdentity,
+    ListAllSigningKeys,
+    ListBrokerCredentials,
     ListCaches,
     Listing,
     ListNamespaces,
@@ -26,12 +30,13 @@ from felix.proto.queries import (
     Paged,
 )
 from felix.proto.resources import Key, Resource, ResourceKind
+from felix.proto.rpc import Answer
 
 PAGE_BYTES_MAX: Final = 8 << 20
 FILTER_CHARS_MAX: Final = 255
 
 
-def answer(store: Store, query: AnyQuery) -> Resource | Listing:
+def answer(store: Store, query: AnyQuery) -> Answer:
     """Answer a lookup or listing. Raises: NotFound, ValidationFailed."""
     return _HANDLERS[type(query)](store, query)
 
@@ -127,9 +132,12 @@ def _invalid(member: str, why: str) -> ValidationFailed:
     return ValidationFailed(f"/{member}: {why}", details={"pointer": f"/{member}"})
 
 
-_HANDLERS: Final[dict[type[AnyQuery], Callable[[Store, Any], Resource | Listing]]] = {
+_HANDLERS: Final[dict[type[AnyQuery], Callable[[Store, Any], Answer]]] = {
     GetTenant: _get_tenant,
     ListTenants: _list_tenants,
+    GetTenantIdentity: identity_queries.tenant_identity,
+    ListAllSigningKeys: identity_queries.all_signing_keys,
+    ListBrokerCredentials: identity_queries.broker_credentials,
     GetNamespace: _get_namespace,
     ListNamespaces: _list_namespaces,
     GetStream: _get_stream,

@@ -10,7 +10,7 @@ import msgspec
 
 from felix.cli.server import main
 from felix.core.catalog.catalog import Catalog
-from felix.core.catalog.changes import Step
+from felix.core.catalog.steps import Step
 from felix.proto.resources import Tenant
 from felix.proto.updates import RawUpdate
 

@@ -1,0 +1,72 @@
+"""Refresh tokens: used once, followed by a successor, ended as a family when one is used twice.
+
+OAuth 2.0 Security Best Current Practice (RFC 9700, section 4.14.2): whoever uses a token that was
+used before may be a thief, or may have been robbed; nobody can tell, so both have to begin anew.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+import msgspec
+
+from felix.core.catalog.identity_changes import require_tenant
+from felix.core.catalog.identity_tables import ISSUERS, REFRESH_GRANTS
+from felix.core.catalog.steps import Context, Outcome, Step
+from felix.proto.commands import GrantRefresh, UseRefresh
+from felix.proto.errors import NotFound, Unauthorized
+from felix.proto.identity import Done, RefreshGrant
+from felix.proto.resources import Key
+
+GRANTS_MAX: Final = 64
+"""Of a principal, used ones included; the oldest go."""
+
+
+def grant_refresh(command: GrantRefresh, context: Context) -> Outcome:
+    """Keep a new grant. Raises: NotFound."""
+    grant = command.grant
+    require_tenant(context, grant.tenant_id)
+    if (grant.tenant_id, grant.issuer) not in context.store.tables[ISSUERS].rows:
+        raise NotFound("the identity provider is not trusted any more")
+    return Outcome([*_room_for_one(grant, context), _added(grant)], Done(id=grant.grant_id))
+
+
+def use_refresh(command: UseRefresh, context: Context) -> Outcome:
+    """Trade a grant for its successor. Raises: Unauthorized."""
+    refused = Unauthorized("the refresh token is not good")
+    place = (command.tenant_id, command.grant_id)
+    found: RefreshGrant | None = context.store.tables[REFRESH_GRANTS].rows.get(place)
+    if found is None or not hmac.compare_digest(found.secret_hash, command.secret_hash):
+        raise refused
+    if found.expires_at_ms <= context.now_ms:
+        raise refused
+    if found.is_used:
+        return Outcome(_family(found, context), refused.to_reply())
+    used = msgspec.structs.replace(found, is_used=True)
+    following = msgspec.structs.replace(
+        found, grant_id=command.next_id, secret_hash=command.next_secret_hash
+    )
+    steps = [
+        *_room_for_one(following, context, keep=found.key),
+        Step(REFRESH_GRANTS, place, found, used),
+        _added(following),
+    ]
+    return Outcome(steps, following)
+
+
+def _family(grant: RefreshGrant, context: Context) -> list[Step]:
+    rows = context.store.tables[REFRESH_GRANTS].rows
+    mine = [rows[key] for key in context.refresh.of(grant.tenant_id, grant.principal)]
+    return [Step(REFRESH_GRANTS, one.key, one, None) for one in mine if one.family == grant.family]
+
+
+def _room_for_one(grant: RefreshGrant, context: Context, keep: Key | None = None) -> list[Step]:
+    mine = context.refresh.of(grant.tenant_id, grant.principal)
+    rows = context.store.tables[REFRESH_GRANTS].rows
+    too_many = [key for key in mine if key != keep][: max(0, len(mine) + 1 - GRANTS_MAX)]
+    return [Step(REFRESH_GRANTS, key, rows[key], None) for key in too_many]
+
+
+def _added(grant: RefreshGrant) -> Step:
+    return Step(REFRESH_GRANTS, grant.key, None, grant)
