@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from felix.core.catalog.audit import AUDIT, AuditSegment
+from felix.core.catalog.audit import AUDIT, SEGMENT_RECORDS, AuditSegment
 from felix.core.catalog.catalog import INTERNAL, PUBLIC, Catalog, CatalogLimits
 from felix.core.catalog.feed import TOMBSTONES, Tombstone
 from felix.core.catalog.idempotency import KEYS, Remembered
@@ -80,7 +80,7 @@ class Dump:
             catalog.renewal,
             catalog.identity_digest,
         )
-        self._walk = Walk(view, (*PUBLIC, *INTERNAL))
+        self._walk = Walk(view, (*PUBLIC, *INTERNAL), {AUDIT: SEGMENT_RECORDS})
         self._audit_tail = catalog.audit.tail()
         self._checksum = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
         self._is_complete = False

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 from felix.core.catalog.store import Row, StoreView
 from felix.proto.resources import Key
+
+_NONE_LARGE: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class CatalogView:
@@ -32,8 +38,12 @@ class CatalogView:
 class Walk:
     """Goes through some tables of a view from the first row to the last, slice by slice."""
 
-    def __init__(self, view: CatalogView, tables: tuple[str, ...]) -> None:
+    def __init__(
+        self, view: CatalogView, tables: tuple[str, ...], large: Mapping[str, int] = _NONE_LARGE
+    ) -> None:
+        """`large` says of how many usual rows one counts, in a table where rows are large."""
         self._view = view
+        self._large = large
         self._tables = list(tables)
         self._after: Key | None = None
 
@@ -42,6 +52,7 @@ class Walk:
         if not self._tables:
             return None
         table = self._tables[0]
+        count = max(1, count // self._large.get(table, 1))
         rows, self._after = self._view.slice(table, self._after, count)
         if self._after is None:
             del self._tables[0]

@@ -310,6 +310,25 @@ def test_replicas_have_the_same_trail_whatever_was_dumped_and_restored_when(seed
     assert len(everything(other)) < kept
 
 
+def test_a_dump_takes_few_segments_at_a_time_for_each_is_as_large_as_a_slice() -> None:
+    log = busy(SEGMENT_RECORDS * 6 + 3)
+    chunks = dumped(log.catalog, records=250)
+    largest = max(len(row.records) for row in log.catalog.store.tables[AUDIT].rows.values())
+    assert max(map(len, chunks)) < largest + 500
+    assert dumped(restore(chunks, CatalogLimits()), records=250) == chunks
+
+
+def test_a_catalog_that_is_taken_over_into_a_new_cluster_goes_on_with_the_chain() -> None:
+    log = busy(SEGMENT_RECORDS + 3)
+    before = page(log.catalog)
+    log.catalog.renew("c2", 2, Index(log.catalog.applied_index + 10), 1000)
+    log.make(tenant("new"))
+    after = page(log.catalog)
+    assert after.items[1:] == before.items[:-1]
+    assert after.last_hash == hash_of(before.last_hash, encode(after.items[0]))
+    assert dumped(restore(dumped(log.catalog), CatalogLimits())) == dumped(log.catalog)
+
+
 def test_the_proof_differs_where_a_closed_record_does() -> None:
     one, other = busy(SEGMENT_RECORDS), busy(SEGMENT_RECORDS - 1)
     command = UpdateTenant(tenant_id="acme", description=str(SEGMENT_RECORDS - 2))
