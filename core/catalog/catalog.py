@@ -12,6 +12,7 @@ from felix.core.catalog.changes import steps_of
 from felix.core.catalog.feed import TOMBSTONES
 from felix.core.catalog.feeds import Feeds
 from felix.core.catalog.history import Change, History
+from felix.core.catalog.idempotency import KEYS, IdempotencyKeys, Result
 from felix.core.catalog.identity_commands import IDENTITY_COMMANDS, outcome_of
 from felix.core.catalog.identity_tables import (
     IDENTITY_ROWS,
@@ -19,7 +20,6 @@ from felix.core.catalog.identity_tables import (
     RefreshIndex,
     encoded_row,
 )
-from felix.core.catalog.idempotency import KEYS, IdempotencyKeys, Result
 from felix.core.catalog.renewal import NONE, Renewal
 from felix.core.catalog.steps import Context, Step
 from felix.core.catalog.store import Store

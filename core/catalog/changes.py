@@ -38,7 +38,6 @@ from felix.proto.resources import (
     Cache,
     Key,
     Namespace,
-    Resource,
     ResourceKind,
     Stream,
     StreamSpec,

@@ -18,7 +18,7 @@ KEYS: Final = "idempotency"
 KEPT_MS: Final = 24 * 3600 * 1000
 """In log time: the highest stamp of any command so far."""
 
-Result = Resource | Deleted | FeatureLevel | Done | ErrorReply
+Result = Resource | Deleted | FeatureLevel | ErrorReply | Done | RefreshGrant
 
 
 class Remembered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

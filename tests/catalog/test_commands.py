@@ -199,7 +199,14 @@ def test_a_deleted_namespace_takes_its_own_children_along_and_no_others() -> Non
         (11, "DELETE", "acme/prod/orders"),
         (12, "DELETE", "acme/prod"),
     ]
-    assert log.catalog.counts() == {"Tenant": 2, "Namespace": 2, "Stream": 2, "Cache": 0}
+    assert log.catalog.counts() == {
+        "Tenant": 2,
+        "Namespace": 2,
+        "Stream": 2,
+        "Cache": 0,
+        "SigningKey": 0,
+        "TokenRevocation": 0,
+    }
 
 
 def test_a_deleted_tenant_takes_everything_along_children_before_parents() -> None:
