@@ -12,6 +12,7 @@ from felix.cli import config as configuration
 from felix.cli import logs
 from felix.cli.backup import backup_group, restore_command
 from felix.cli.dev import DevError, dev
+from felix.cli.keygen import keygen_group
 from felix.cli.options import CONFIG_OPTION, EXIT_CONFIG, EXIT_START, end, load_config
 from felix.cli.recover import recover_group
 from felix.cli.serve import serve
@@ -75,6 +76,7 @@ def config_check(path: Path | None) -> None:
     click.echo(configuration.render(load_config(path)), nl=False)
 
 
+main.add_command(keygen_group)
 main.add_command(backup_group)
 main.add_command(restore_command)
 main.add_command(recover_group)
