@@ -20,11 +20,13 @@ import urllib3
 from felix.cli.config import (
     ClusterConfig,
     Config,
+    KeysConfig,
     ListenConfig,
     MemberConfig,
     RaftTimings,
-    render,
 )
+from felix.cli.config_loading import render
+from felix.cli.keygen import new_kek, write_secret
 from felix.proto.updates import MetadataUpdate
 from felix.storage.data_dir import read_identity
 from felix.transport.client import BrokerClient
@@ -79,6 +81,7 @@ def dev(nodes: int, brokers: int, data_dir: Path, base_port: int, ready_file: Pa
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
     configs = _configs(nodes, data_dir.absolute(), base_port)
+    _make_kek(Path(configs[0].keys.kek_file))
     with contextlib.ExitStack() as stack:
         running = [stack.enter_context(_node(config)) for config in configs]
         _wait_until_ready(running, stop)
@@ -105,9 +108,17 @@ def _configs(count: int, data_dir: Path, base_port: int) -> list[Config]:
             cluster=ClusterConfig(name="dev", bootstrap="new", members=tuple(members)),
             listen=ListenConfig(**{name: getattr(member, name) for name in LISTENERS}),
             raft=RaftTimings(),
+            keys=KeysConfig(kek_file=str(data_dir / "kek")),
         )
         for member in members
     ]
+
+
+def _make_kek(path: Path) -> None:
+    """Make the key-encryption key of this cluster, once in its life."""
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_secret(path, new_kek())
 
 
 @contextlib.contextmanager

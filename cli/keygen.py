@@ -10,9 +10,8 @@ from typing import Final
 
 import click
 
+from felix.cli.config_checks import KEK_BYTES
 from felix.cli.options import EXIT_START, end
-
-KEK_BYTES: Final = 32
 
 
 @click.group("keygen")
@@ -34,11 +33,16 @@ def keygen_kek(out: Path | None) -> None:
 
     Name the file in `keys.kek_file` of every node; all nodes have the same one.
     """
-    text = base64.b64encode(secrets.token_bytes(KEK_BYTES)).decode() + "\n"
+    text = new_kek()
     if out is None:
         click.echo(text, nl=False)
     else:
         write_secret(out, text)
+
+
+def new_kek() -> str:
+    """Draw a key-encryption key and write it as files and variables have it."""
+    return base64.b64encode(secrets.token_bytes(KEK_BYTES)).decode() + "\n"
 
 
 def write_secret(path: Path, text: str) -> None:

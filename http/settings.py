@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from felix.identity.discreet import Discreet
 from felix.identity.settings import IdentitySettings
 from felix.proto.control_plane import TIMEOUT_S_DEFAULT
 
 
-class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HttpSettings(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the Falcon app and of the gunicorn that serves it."""
 
     region_id: str = "local"
@@ -54,6 +53,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Requests at a time in one worker."""
     socket_timeout_s: float = 10.0
     """A client that is silent for this long within a request is cut off."""
+    request_s_max: float = 30.0
+    """So is one whose request, head and body, has not come whole after this time."""
     keepalive_s: int = 15
     graceful_timeout_s: int = 5
     """How long a stop waits for requests under way."""

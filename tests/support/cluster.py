@@ -10,6 +10,7 @@ logged is printed if the test failed.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import random
@@ -31,12 +32,13 @@ from felix.cli.config import (
     ClusterConfig,
     Config,
     HttpConfig,
+    KeysConfig,
     LimitsConfig,
     ListenConfig,
     MemberConfig,
     RaftTimings,
-    render,
 )
+from felix.cli.config_loading import render
 from felix.proto.commands import CreateNamespace, CreateTenant
 from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import FelixError
@@ -51,6 +53,8 @@ PORTS = range(21_000, 25_000)
 """Below those that systems hand out for outgoing connections."""
 READY_TIMEOUT_S = 60.0
 LOG_LINES = 100
+KEK = base64.b64encode(bytes(32)).decode()
+"""Protects nothing: for tests."""
 TENANT, NAMESPACE = "acme", "load"
 
 _http = urllib3.PoolManager(retries=False, maxsize=4)
@@ -352,6 +356,7 @@ def make_configs(folder: Path, count: int) -> list[Config]:
             data_dir=str(folder / member.name / "data"),
             cluster=ClusterConfig(name=folder.name, bootstrap="new", members=members),
             listen=ListenConfig(**{name: getattr(member, name) for name in LISTENERS}),
+            keys=KeysConfig(kek=KEK),
         )
         for member in members
     ]
