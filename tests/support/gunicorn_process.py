@@ -19,7 +19,12 @@ from tests.support.waiting import eventually
 ROOT = Path(__file__).parents[2]
 LOCAL_APP = "tests.http.wsgi_entry:get_app()"
 SETTINGS = HttpSettings(
-    workers=1, threads=4, socket_timeout_s=0.5, graceful_timeout_s=3, timeout_s=0.5
+    is_open=True,
+    workers=1,
+    threads=4,
+    socket_timeout_s=0.5,
+    graceful_timeout_s=3,
+    timeout_s=0.5,
 )
 
 
@@ -38,7 +43,7 @@ class Gunicorn:
                 settings = msgspec.structs.replace(
                     settings, bootstrap_bind=f"fd://{second.fileno()}"
                 )
-            self.is_tls = bool(settings.cert_file)
+            self.cert_file = settings.cert_file
             reading, self.lifeline = os.pipe()
             settings_fd = put_settings(settings)
             self.process = subprocess.Popen(
@@ -56,8 +61,8 @@ class Gunicorn:
 
     def answers(self) -> bool:
         assert self.process.poll() is None
-        scheme = "https" if self.is_tls else "http"
-        pool = urllib3.PoolManager(retries=False, cert_reqs="CERT_NONE")
+        scheme = "https" if self.cert_file else "http"
+        pool = urllib3.PoolManager(retries=False, ca_certs=self.cert_file or None)
         try:
             response = pool.request(
                 "GET", f"{scheme}://127.0.0.1:{self.port}/v1/regions", timeout=5
@@ -71,6 +76,13 @@ class Gunicorn:
     def workers(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
+
+    def end(self) -> str:
+        """End it in order, and give all that it wrote."""
+        self.process.terminate()
+        self.process.wait(timeout=20)
+        assert self.process.stderr is not None
+        return self.process.stderr.read().decode()
 
     def close_lifeline(self) -> None:
         os.close(self.lifeline)
