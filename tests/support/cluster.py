@@ -29,6 +29,7 @@ import urllib3
 
 from felix.cli.config import (
     LISTENERS,
+    AuthConfig,
     ClusterConfig,
     Config,
     HttpConfig,
@@ -356,6 +357,7 @@ def make_configs(folder: Path, count: int) -> list[Config]:
             data_dir=str(folder / member.name / "data"),
             cluster=ClusterConfig(name=folder.name, bootstrap="new", members=members),
             listen=ListenConfig(**{name: getattr(member, name) for name in LISTENERS}),
+            auth=AuthConfig(mode="open"),
             keys=KeysConfig(kek=KEK),
         )
         for member in members
