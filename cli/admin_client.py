@@ -23,6 +23,7 @@ from felix.http.audit_views import AuditPageView
 from felix.http.bodies import NewMember, Transfer
 from felix.http.cluster_views import ClusterView
 from felix.http.errors import Envelope
+from felix.identity.discreet import Discreet
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -33,19 +34,36 @@ ANSWER_BYTES_MAX: Final = 4 << 20
 
 NOT_NOW: Final = frozenset({"no_leader", "not_leader", "shutting_down", "overloaded"})
 """Not applied, and another node may do better."""
-_ENDPOINT: Final = re.compile(r"(?:http://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})/?")
+_ENDPOINT: Final = re.compile(
+    r"(?:(https?)://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})/?"
+)
+
+
+class Access(Discreet, frozen=True):
+    """How to be let in, and how to know that it is the right door."""
+
+    token: str = ""
+    ca_file: str = ""
+    """Authorities that vouch for nodes; empty: those of this system."""
 
 
 class AdminClient:
     """The cluster as an operator's tool sees it. Every method raises: AdminError."""
 
-    def __init__(self, endpoints: list[str]) -> None:
-        """`endpoints`: `host:port` or `http://host:port` each; tried in turn."""
-        self._bases = [base_url(endpoint) for endpoint in endpoints]
+    def __init__(self, endpoints: list[str], access: Access | None = None) -> None:
+        """`endpoints`: `host:port`, with or without `http://` or `https://`; tried in turn."""
+        self._access = access or Access()
+        is_tls = bool(self._access.ca_file)
+        self._bases = [base_url(endpoint, is_tls=is_tls) for endpoint in endpoints]
         self._http = urllib3.PoolManager(
             retries=False,
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
+            ca_certs=self._access.ca_file or None,
         )
+
+    def at(self, endpoint: str) -> AdminClient:
+        """Give a client for another node, that is let in the same way."""
+        return AdminClient([endpoint], self._access)
 
     def close(self) -> None:
         """Close the connections."""
@@ -112,18 +130,26 @@ class AdminClient:
         self, base: str, method: str, path: str, body: msgspec.Struct | None, kind: type[T]
     ) -> T:
         """Raises: Unreachable (not done), OutcomeUnknown, Refused."""
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        if self._access.token:
+            headers["Authorization"] = f"Bearer {self._access.token}"
         try:
             answer = self._http.request(
                 method,
                 base + path,
                 body=None if body is None else msgspec.json.encode(body),
-                headers={} if body is None else {"Content-Type": "application/json"},
+                headers=headers,
+                redirect=False,  # the token is for this node, and no other
                 preload_content=False,
             )
             data = answer.read(ANSWER_BYTES_MAX)
             answer.release_conn()
         except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
             raise Unreachable(f"{base} cannot be reached") from None
+        except urllib3.exceptions.SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise Unreachable(f"{base} has a certificate that nobody vouches for") from None
+            raise Unreachable(f"{base} does not speak TLS") from None
         except urllib3.exceptions.HTTPError as error:
             raise OutcomeUnknown(f"{base} did not answer: {error}") from error
         if answer.status >= 400:
@@ -137,15 +163,16 @@ class AdminClient:
             ) from error
 
 
-def base_url(endpoint: str) -> str:
-    """Read where a node's HTTP API is. Raises: Usage."""
+def base_url(endpoint: str, *, is_tls: bool = False) -> str:
+    """Read where a node's HTTP API is; `is_tls`: what counts if it does not say. Raises: Usage."""
     match = _ENDPOINT.fullmatch(endpoint)
-    if match is None or not 0 < int(match[2]) < 65536:
+    if match is None or not 0 < int(match[3]) < 65536:
         raise Usage(
             f"{endpoint!r} is not an endpoint",
             "write host:port, of the HTTP API: --endpoint 127.0.0.1:8443",
         )
-    return f"http://{match[1]}:{match[2]}"
+    scheme = match[1] or ("https" if is_tls else "http")
+    return f"{scheme}://{match[2]}:{match[3]}"
 
 
 def _refusal(base: str, status: int, data: bytes) -> AdminError:
@@ -171,5 +198,14 @@ def _refusal(base: str, status: int, data: bytes) -> AdminError:
 def _nobody(problems: list[str]) -> Unreachable:
     return Unreachable(
         "no node can do this now\n" + "\n".join(f"  {problem}" for problem in problems),
-        "name other nodes with --endpoint or FELIX_ADMIN_ENDPOINTS, and see that they run",
+        _hint_for(problems),
     )
+
+
+def _hint_for(problems: list[str]) -> str:
+    said = " ".join(problems)
+    if "vouches for" in said:
+        return "name who signed it: --ca-file FILE or FELIX_ADMIN_CA_FILE"
+    if "does not speak TLS" in said:
+        return "write http:// before the address, if that is meant"
+    return "name other nodes with --endpoint or FELIX_ADMIN_ENDPOINTS, and see that they run"

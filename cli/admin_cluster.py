@@ -130,7 +130,7 @@ def _as_told(
 def _introduction(node: str, name: str, client: AdminClient) -> NewMember:
     """Ask a node who it is. Raises: AdminError, also where it is not the one that is meant."""
     try:
-        with contextlib.closing(AdminClient([node])) as newcomer:
+        with contextlib.closing(client.at(node)) as newcomer:
             seen = newcomer.self_description()
     except (Unreachable, OutcomeUnknown) as error:
         hint = "start the new node first: felix-controlplane serve --config ..."

@@ -2,28 +2,75 @@
 
 from __future__ import annotations
 
+import os
+import re
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
-from felix.cli.admin_client import AdminClient, base_url
+from felix.cli.admin_client import Access, AdminClient, base_url
+from felix.cli.admin_errors import Usage
 from felix.cli.admin_output import FORMATS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 ENDPOINTS_VARIABLE: Final = "FELIX_ADMIN_ENDPOINTS"
+TOKEN_VARIABLE: Final = "FELIX_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN_FILE_VARIABLE: Final = "FELIX_ADMIN_TOKEN_FILE"  # noqa: S105 - the same
+CA_VARIABLE: Final = "FELIX_ADMIN_CA_FILE"
 DEFAULT_ENDPOINT: Final = "127.0.0.1:8443"
 TIMEOUT_S_DEFAULT: Final = 600.0
+_TOKEN_FILE: Final = "token_file"  # noqa: S105 - the name of an option
+_CA_FILE: Final = "ca_file"
+_BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+"""RFC 6750, section 2.1."""
+_HOW_TO_GIVE_A_TOKEN: Final = (
+    f"put the token alone into a file: --token-file FILE or {TOKEN_FILE_VARIABLE}"
+)
 
 
 def _client(
     context: click.Context, _option: click.Parameter, given: tuple[str, ...]
 ) -> AdminClient:
     endpoints = [one for text in given for one in text.replace(",", " ").split()]
-    client = AdminClient(endpoints or [DEFAULT_ENDPOINT])
+    files = context.meta
+    access = Access(_token(files.get(_TOKEN_FILE)), files.get(_CA_FILE) or "")
+    client = AdminClient(endpoints or [DEFAULT_ENDPOINT], access)
     context.call_on_close(client.close)
     return client
+
+
+def _token(path: str | None) -> str:
+    """Take the token from the file, else from the environment; never from the command line."""
+    place = path or TOKEN_VARIABLE
+    try:
+        token = Path(path).read_text("utf-8") if path else os.environ.get(TOKEN_VARIABLE, "")
+    except (OSError, UnicodeDecodeError):
+        raise Usage(f"{place} cannot be read", _HOW_TO_GIVE_A_TOKEN) from None
+    token = token.strip()
+    if not _BEARER.fullmatch(token) and (token or path):
+        raise Usage(f"what stands in {place} is no token", _HOW_TO_GIVE_A_TOKEN)
+    return token
+
+
+def _remember(context: click.Context, option: click.Parameter, given: str | None) -> None:
+    """Keep it for the client, which is made after all eager options have been read."""
+    assert option.name is not None
+    context.meta[option.name] = given
+
+
+def _remember_file(context: click.Context, option: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        try:
+            ssl.create_default_context(cafile=given)
+        except OSError:  # of which an SSLError is one
+            raise Usage(
+                f"{given} has no certificates of authorities in PEM", "name another: --ca-file FILE"
+            ) from None
+    _remember(context, option, given)
 
 
 def _address(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
@@ -33,7 +80,26 @@ def _address(_context: click.Context, _option: click.Parameter, given: str | Non
 
 
 def with_client(command: F) -> F:
-    """Give a command `client`, and `-e`/`--endpoint`."""
+    """Give a command `client`, and the options that say where it asks and how it is let in."""
+    command = click.option(
+        "--ca-file",
+        metavar="FILE",
+        envvar=CA_VARIABLE,
+        is_eager=True,
+        expose_value=False,
+        callback=_remember_file,
+        help="Who signs the nodes' certificates, in PEM; addresses are https:// then.  "
+        f"[${CA_VARIABLE}; default: those this system trusts]",
+    )(command)
+    command = click.option(
+        "--token-file",
+        metavar="FILE",
+        envvar=TOKEN_FILE_VARIABLE,
+        is_eager=True,
+        expose_value=False,
+        callback=_remember,
+        help=f"File with your token.  [${TOKEN_FILE_VARIABLE}, else the token in {TOKEN_VARIABLE}]",
+    )(command)
     return click.option(
         "-e",
         "--endpoint",

@@ -1,23 +1,17 @@
-"""The configuration: one tree, read once from a file and the environment, checked as a whole.
+"""The configuration: one tree of frozen records, handed down in slices.
 
-The environment wins over the file. An unknown key in either is an error, and every problem found
-is reported at once. `docs/configuration.md` lists every key.
+`config_loading` reads it, `config_checks` says what is wrong with it, `docs/configuration.md` lists
+every key.
 """
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
-import re
 import uuid
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
-import yaml
 
-from felix.proto.addresses import is_address
+from felix.identity.discreet import Discreet
 
 _NAMESPACE: Final = uuid.UUID("7e0f37bb-6c8e-4f4c-9d4f-0b6a6f1c1f5e")
 LISTENERS: Final = ("http", "metrics", "peers", "rpc", "watch")
@@ -25,14 +19,6 @@ LISTENERS: Final = ("http", "metrics", "peers", "rpc", "watch")
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 OidcAlgorithm = Literal["ES256", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
-
-
-class ConfigError(Exception):
-    """Everything that is wrong with a configuration."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 class MemberConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,7 +115,7 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A node that has not heard of a leader for so long stops to authenticate."""
 
 
-class KeysConfig(msgspec.Struct, frozen=True, kw_only=True):
+class KeysConfig(Discreet, frozen=True, kw_only=True):
     """Keys that sign tokens, and the key-encryption key (KEK) that protects them."""
 
     kek_file: str = ""
@@ -146,7 +132,7 @@ class KeysConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A key that signs no more stays published for so long: at least a token's lifetime."""
 
 
-class BootstrapConfig(msgspec.Struct, frozen=True, kw_only=True):
+class BootstrapConfig(Discreet, frozen=True, kw_only=True):
     """The listener for a tenant's first administrators."""
 
     enabled: bool = False
@@ -222,217 +208,3 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def self_as_member(self) -> MemberConfig:
         """This node among the members."""
         return next(one for one in self.cluster.members if one.name == self.name)
-
-
-CONTRACT_NAMES: Final = {
-    "listen.http": "FELIX_CONTROLPLANE_BIND",
-    "listen.metrics": "FELIX_CONTROLPLANE_METRICS_BIND",
-    "changes_limit": "FELIX_CONTROLPLANE_CHANGES_LIMIT",
-    "change_retention_max_rows": "FELIX_CONTROLPLANE_CHANGE_RETENTION_MAX_ROWS",
-    "oidc_allowed_algorithms": "FELIX_CONTROLPLANE_OIDC_ALLOWED_ALGORITHMS",
-}
-"""Variables that the existing Felix service names otherwise than the rule here would."""
-
-CONFIG_PATH_VARIABLE: Final = "FELIX_CONTROLPLANE_CONFIG"
-_NOT_CONFIGURATION: Final = {
-    CONFIG_PATH_VARIABLE, "FELIX_HTTP_SETTINGS", "FELIX_HTTP_LIFELINE_FD", "FELIX_ADMIN_ENDPOINTS",
-}  # fmt: skip
-_SERVICE_LINK: Final = re.compile(
-    r"FELIX_\w*(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT(_\d+_(TCP|UDP)(_\w+)?)?)"
-)
-"""What Kubernetes puts into the environment for a service called `felix...`."""
-_NO_DATABASE: Final = re.compile(r"FELIX_CONTROLPLANE_(STORAGE_BACKEND|POSTGRES_\w+)")
-
-
-def known_keys(kind: type[msgspec.Struct] = Config, prefix: str = "") -> dict[str, Any]:
-    """List every key with its type: `raft.heartbeat_ms` -> int."""
-    found: dict[str, Any] = {}
-    for field in msgspec.structs.fields(kind):
-        path = f"{prefix}{field.name}"
-        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            found.update(known_keys(field.type, f"{path}."))
-        else:
-            found[path] = field.type
-    return found
-
-
-def variable_of(key: str) -> str:
-    """Name the environment variable of a key."""
-    return CONTRACT_NAMES.get(key, "FELIX_" + key.replace(".", "_").upper())
-
-
-def load(path: Path | None, environment: Mapping[str, str]) -> Config:
-    """Read and check a configuration. Raises: ConfigError."""
-    problems: list[str] = []
-    if path is None and environment.get(CONFIG_PATH_VARIABLE):
-        path = Path(environment[CONFIG_PATH_VARIABLE])
-    values = _from_file(path, problems) if path else {}
-    values.update(_from_environment(environment, problems))
-    if problems:
-        raise ConfigError(problems)
-    try:
-        config = msgspec.convert(_nested(values), Config)
-    except msgspec.ValidationError as error:
-        raise ConfigError([str(error).replace("`$.", "`").replace("`$`", "the top level")]) from (
-            error
-        )
-    problems = [*_timing_problems(config), *_member_problems(config), *_listen_problems(config)]
-    if problems:
-        raise ConfigError(problems)
-    return config
-
-
-def render(config: Config) -> str:
-    """Write a configuration as the file that `load` reads."""
-    plain = msgspec.to_builtins(config)
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses duplicate keys and aliases: neither is ever meant."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not taken")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key {key!r} stands twice")
-        return super().construct_mapping(node, deep)
-
-
-def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, _StrictLoader)  # noqa: S506 - a safe loader, made stricter
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        problems.append(f"{path}: {error}")
-        return {}
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        problems.append(f"{path}: a mapping is expected at the top level")
-        return {}
-    flat = _flat(content, known_keys())
-    known = list(known_keys())
-    problems += [
-        f"{path}: unknown key {key!r}{_did_you_mean(key, known)}"
-        for key in flat
-        if key not in known
-    ]
-    return flat
-
-
-def _flat(content: dict[Any, Any], known: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in content.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict) and key not in known:
-            flat.update(_flat(value, known, f"{key}."))
-        elif value is not None:
-            flat[key] = value
-    return flat
-
-
-def _from_environment(environment: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
-    by_variable = {variable_of(key): (key, kind) for key, kind in known_keys().items()}
-    values: dict[str, Any] = {}
-    for variable, text in sorted(environment.items()):
-        if not variable.startswith("FELIX_") or variable in _NOT_CONFIGURATION:
-            continue
-        if variable in by_variable:
-            key, kind = by_variable[variable]
-            try:
-                values[key] = _parse(text, kind)
-            except msgspec.MsgspecError as error:
-                problems.append(f"{variable}: {error}")
-        elif _NO_DATABASE.fullmatch(variable):
-            problems.append(f"{variable}: metadata lives in the replicated log, not in a database")
-        elif not _SERVICE_LINK.fullmatch(variable):
-            hint = _did_you_mean(variable, list(by_variable))
-            problems.append(f"unknown environment variable {variable}{hint}")
-    return values
-
-
-def _parse(text: str, kind: Any) -> Any:
-    if kind == tuple[MemberConfig, ...]:
-        return msgspec.json.decode(text)
-    return msgspec.convert(text, kind, strict=False)
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        *parents, last = key.split(".")
-        place = nested
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return nested
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean {close[0]}?" if close else ""
-
-
-def _timing_problems(config: Config) -> list[str]:
-    raft = config.raft
-    problems = []
-    if raft.heartbeat_ms < 10:
-        problems.append("raft.heartbeat_ms: below 10 ms the network would be all heartbeats")
-    if raft.election_min_ms < 4 * raft.heartbeat_ms:
-        problems.append("raft.election_min_ms: at least 4 heartbeats, or a hiccup deposes leaders")
-    if raft.election_max_ms < 1.5 * raft.election_min_ms:
-        problems.append("raft.election_max_ms: at least 1.5 times the shortest, or votes split")
-    return problems
-
-
-def _member_problems(config: Config) -> list[str]:
-    members = config.cluster.members
-    names = [one.name for one in members]
-    problems = []
-    if config.cluster.bootstrap == "new" and len(members) not in {1, 3, 5}:
-        problems.append(f"cluster.members: 1, 3 or 5 members found a cluster, not {len(members)}")
-    if len(set(names)) != len(names):
-        problems.append("cluster.members: two members have the same name")
-    for listener in ("peers", "rpc"):
-        addresses = [getattr(one, listener) for one in members]
-        if len(set(addresses)) != len(addresses):
-            problems.append(f"cluster.members: two members have the same {listener} address")
-    problems += [
-        f"cluster.members: {one.name}: {listener}: {getattr(one, listener)!r} is not host:port"
-        for one in members
-        for listener in LISTENERS
-        if not is_address(getattr(one, listener))
-    ]
-    if config.name not in names:
-        problems.append(f"name: {config.name!r} is not among cluster.members ({', '.join(names)})")
-    return problems
-
-
-def _listen_problems(config: Config) -> list[str]:
-    problems = []
-    for listener in LISTENERS:
-        address = getattr(config.listen, listener)
-        host, _, port = address.rpartition(":")
-        if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-            problems.append(f"listen.{listener}: {address!r} is not host:port")
-        elif not _is_loopback(host):
-            problems.append(
-                f"listen.{listener}: {address!r} can be reached from other machines, and nothing "
-                "is authenticated yet: bind a loopback address"
-            )
-    return problems
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

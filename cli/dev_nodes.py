@@ -25,8 +25,8 @@ from felix.cli.config import (
     ListenConfig,
     MemberConfig,
     RaftTimings,
-    render,
 )
+from felix.cli.config_loading import render
 from felix.cli.dev_secrets import DevSecrets
 from felix.storage.data_dir import read_identity
 

@@ -11,7 +11,8 @@ from typing import NoReturn
 
 import click
 
-from felix.cli import config as configuration
+from felix.cli import config_loading as configuration
+from felix.cli.config import Config
 from felix.proto.levels import EXIT_TOO_OLD, TooOld
 
 EXIT_CONFIG = 2
@@ -26,10 +27,10 @@ CONFIG_OPTION = click.option(
 )
 
 
-def load_config(path: Path | None) -> configuration.Config:
+def load_config(path: Path | None, *, to_serve: bool = False) -> Config:
     """Read the configuration, or say what is wrong with it and end."""
     try:
-        return configuration.load(path, os.environ)
+        return configuration.load(path, os.environ, to_serve=to_serve)
     except configuration.ConfigError as error:
         for problem in error.problems:
             click.echo(f"felix-controlplane: {problem}", err=True)

@@ -21,13 +21,15 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from felix.actors.consensus import MustStop
 from felix.actors.metrics import NodeCollector
 from felix.actors.node import Node
-from felix.cli.config import Config
+from felix.cli.config import LISTENERS, Config
+from felix.cli.doors import open_doors
 from felix.cli.http_child import http_processes
 from felix.cli.opening import open_data_dir, start_anew
 from felix.cli.options import EXIT_START
 from felix.cli.settings import node_settings
 from felix.core.catalog.dump import BadDump
 from felix.http.probes import ProbeServer, create_probe_app
+from felix.http.tls import TlsFiles
 from felix.proto.levels import EXIT_TOO_OLD
 from felix.storage.errors import Damaged
 from felix.storage.ports import Identity
@@ -150,15 +152,15 @@ def _stop_signals() -> Iterator[Stop]:
 
 def _announce(config: Config, identity: Identity) -> None:
     listen = config.listen
-    log.warning(
-        "nothing is authenticated yet: every listener is bound to loopback only", name=config.name
-    )
+    for door in open_doors(config):
+        log.warning(door, name=config.name)
     log.info(
         "serving",
         name=config.name,
         cluster=identity.cluster_id,
         node=identity.node_id,
         http=listen.http if config.http.enabled else None,
+        bootstrap=config.bootstrap.bind_addr if config.bootstrap.enabled else None,
         rpc=listen.rpc,
         watch=listen.watch,
         metrics=listen.metrics,
@@ -193,7 +195,8 @@ def _probes(config: Config, node: Node) -> Iterator[None]:
         collector(registry=registry)
     host, port = _split(config.listen.metrics)
     app = create_probe_app(registry, live=node.why_not_live, ready=node.why_not_ready)
-    server = ProbeServer(host, port, app)
+    tls = TlsFiles(config.tls.cert_file, config.tls.key_file) if config.tls.cert_file else None
+    server = ProbeServer(host, port, app, tls)
     server.start()
     try:
         yield
@@ -204,17 +207,13 @@ def _probes(config: Config, node: Node) -> Iterator[None]:
 def _wait_for_free_ports(config: Config) -> None:
     """Make sure that nobody holds our ports. Raises: OSError naming the one that is taken."""
     deadline = time.monotonic() + PORT_PATIENCE_S
-    listen = config.listen
-    for name, address in (
-        ("http", listen.http),
-        ("metrics", listen.metrics),
-        ("peers", listen.peers),
-        ("rpc", listen.rpc),
-        ("watch", listen.watch),
-    ):
+    places = [(f"listen.{name}", getattr(config.listen, name)) for name in LISTENERS]
+    if config.bootstrap.enabled:
+        places.append(("bootstrap.bind_addr", config.bootstrap.bind_addr))
+    for key, address in places:
         while (taken := _why_taken(address)) is not None:
             if time.monotonic() > deadline:
-                raise OSError(f"listen.{name}: cannot listen on {address}: {taken}")
+                raise OSError(f"{key}: cannot listen on {address}: {taken}")
             time.sleep(0.05)
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import click
 
 from felix import __version__
-from felix.cli import config as configuration
 from felix.cli import logs
 from felix.cli.backup import backup_group, restore_command
+from felix.cli.config import LogConfig
+from felix.cli.config_loading import show
 from felix.cli.dev import dev
 from felix.cli.dev_nodes import DevError
+from felix.cli.keygen import keygen_group
 from felix.cli.options import CONFIG_OPTION, EXIT_CONFIG, EXIT_START, end, load_config
 from felix.cli.recover import recover_group
 from felix.cli.serve import serve
@@ -31,7 +33,7 @@ def main() -> None:
 @CONFIG_OPTION
 def serve_command(path: Path | None) -> None:
     """Run one node until SIGTERM."""
-    config = load_config(path)
+    config = load_config(path, to_serve=True)
     logs.set_up(config.log)
     try:
         sys.exit(serve(config))
@@ -69,7 +71,7 @@ def dev_command(
     """Run a whole cluster on this machine."""
     if nodes not in {1, 3, 5}:
         end(EXIT_CONFIG, f"1, 3 or 5 nodes make a cluster, not {nodes}")
-    logs.set_up(configuration.LogConfig(level="warning"))
+    logs.set_up(LogConfig(level="warning"))
     try:
         dev(nodes, brokers, data_dir, base_port, ready_file, is_open=is_open)
     except (OSError, DevError) as error:
@@ -84,10 +86,11 @@ def config_group() -> None:
 @config_group.command("check")
 @CONFIG_OPTION
 def config_check(path: Path | None) -> None:
-    """Say whether a configuration is right, and print it whole."""
-    click.echo(configuration.render(load_config(path)), nl=False)
+    """Say whether a configuration is right, and print it whole, but for secrets."""
+    click.echo(show(load_config(path, to_serve=True)), nl=False)
 
 
+main.add_command(keygen_group)
 main.add_command(backup_group)
 main.add_command(restore_command)
 main.add_command(recover_group)

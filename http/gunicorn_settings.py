@@ -10,17 +10,19 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from felix.http.gunicorn_command import LIFELINE_VARIABLE, SETTINGS_VARIABLE
-from felix.http.settings import HttpSettings
+from felix.http.gunicorn_command import LIFELINE_VARIABLE, get_settings
+from felix.http.tls import TlsFiles
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
     from gunicorn.arbiter import Arbiter
 
     from felix.http.gunicorn_worker import PatientWorker
 
-_settings = msgspec.json.decode(os.environ[SETTINGS_VARIABLE], type=HttpSettings)
+_settings = get_settings()
+_tls = TlsFiles(_settings.cert_file, _settings.key_file)
 
 worker_class = "felix.http.gunicorn_worker.PatientWorker"
 workers = _settings.workers
@@ -37,6 +39,9 @@ accesslog = None  # the app writes one structured line for each request
 errorlog = "-"
 loglevel = _settings.log_level
 proc_name = "felix-http"
+certfile = _settings.cert_file or None  # by these gunicorn knows that there is to be TLS
+keyfile = _settings.key_file or None
+do_handshake_on_connect = False  # the worker does it, in a thread of its pool
 forwarded_allow_ips = ""  # nobody may set SCRIPT_NAME, PATH_INFO or the scheme by a header
 
 
@@ -51,6 +56,13 @@ def on_starting(_arbiter: Arbiter) -> None:
 def post_fork(_arbiter: Arbiter, worker: PatientWorker) -> None:
     """Tell a new worker what gunicorn has no setting for."""
     worker.socket_timeout_s = _settings.socket_timeout_s
+    worker.request_s_max = _settings.request_s_max
+    worker.has_bootstrap = bool(_settings.bootstrap_bind)
+
+
+def ssl_context(_config: object, _default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """Give the context for a new connection."""
+    return _tls.context()
 
 
 def worker_exit(_arbiter: Arbiter, worker: PatientWorker) -> None:

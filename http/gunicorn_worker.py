@@ -3,41 +3,136 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
-import struct
+import ssl
 import time
 from typing import Any, Final
 
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.http import get_parser
+from gunicorn.http.unreader import SocketUnreader
+from gunicorn.sock import ssl_wrap_socket
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from felix.http.tls import say_goodbye
 
 LINGER_S: Final = 1.0
 """How long a closed connection is read on, so that the client gets to read the answer."""
+BOOTSTRAP_SERVER: Final = "bootstrap"
+"""SERVER_NAME of requests that came in on the second address. No address looks like this, and no
+header can set it."""
 _READ_BYTES: Final = 1 << 16
+_NOT_WORTH_A_TRACEBACK: Final = errno.ECONNRESET
+"""gunicorn says of such an error at debug level that it ignores it."""
+
+
+class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
+    """A connection whose client has so much time for each request, and no more."""
+
+    sock: socket.socket
+    initialized: bool
+
+    def __init__(
+        self, cfg: Any, sock: socket.socket, client: Any, server: Any, limits: tuple[float, float]
+    ) -> None:
+        """`limits`: seconds of silence, and seconds for the whole of a request."""
+        super().__init__(cfg, sock, client, server)
+        self.silence_s, self.request_s = limits
+        self.deadline_s = 0.0
+
+    def begin_request(self) -> None:
+        """Let the time for a request begin."""
+        self.deadline_s = time.monotonic() + self.request_s
+
+    def init(self) -> None:
+        """Shake hands, in a thread of the pool. Raises: ConnectionResetError."""
+        if self.initialized:
+            return
+        self.initialized = True
+        # gunicorn writes head and body of an answer apart: with Nagle's algorithm the body waits
+        # for the client's delayed acknowledgement of the head, 40 ms.
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.settimeout(self.silence_s)
+        if self.cfg.is_ssl:
+            try:
+                secured: ssl.SSLSocket = ssl_wrap_socket(self.sock, self.cfg)
+                self.sock = secured
+                secured.do_handshake()
+            except OSError as error:  # not TLS, not in time, or gone
+                raise ConnectionResetError(_NOT_WORTH_A_TRACEBACK, f"no TLS: {error}") from error
+        self.parser = get_parser(self.cfg, self.sock, self.client)
+        self.parser.unreader = _PunctualUnreader(self)
+
+    def close(self, graceful: bool = False) -> None:
+        """Close the socket, also one that a failed handshake has closed already."""
+        with contextlib.suppress(OSError):
+            super().close(graceful)
+
+
+class _PunctualUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
+    """Reads from a connection as long as its client has time left."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection.sock)
+        self._connection = connection
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """Read what there is. Raises: TimeoutError, OSError."""
+        connection = self._connection
+        left_s = min(connection.silence_s, connection.deadline_s - time.monotonic())
+        already_s = self.sock.gettimeout()
+        if already_s:  # whoever drains a body sets one of its own
+            left_s = min(left_s, already_s)
+        try:
+            if left_s <= 0:
+                raise TimeoutError("the time for a request is over")
+            self.sock.settimeout(left_s)
+            data: bytes = super().chunk(size_hint)
+        except TimeoutError as error:
+            raise TimeoutError(_NOT_WORTH_A_TRACEBACK, "the client is too slow") from error
+        except ssl.SSLError as error:
+            raise ConnectionResetError(_NOT_WORTH_A_TRACEBACK, str(error)) from error
+        return data
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """Answer without delay, time out reads, and linger in the pool, not in the accepting thread."""
 
     socket_timeout_s: float
-    """Put here by the `post_fork` hook."""
+    request_s_max: float
+    has_bootstrap: bool
+    """These are put here by the `post_fork` hook."""
+
+    def accept(self, listener: Any) -> None:
+        """Take a connection, and note which door it came through."""
+        try:
+            client_sock, client_addr = listener.accept()
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK}:
+                raise
+            return
+        self.nr_conns += 1
+        server = listener.getsockname()
+        if self.has_bootstrap and listener is self.sockets[1]:
+            server = (BOOTSTRAP_SERVER, server[1])
+        limits = (self.socket_timeout_s, self.request_s_max)
+        self.enqueue_req(Connection(self.cfg, client_sock, client_addr, server, limits))
 
     def handle(self, conn: Any) -> Any:
         """Serve one request. What is not kept alive is closed by the caller, at once."""
-        _prepare(conn.sock, self.socket_timeout_s)
+        conn.begin_request()
         kept = super().handle(conn)
         if kept is False:
             _linger(conn.sock)
         return kept
 
-
-def _prepare(connection: socket.socket, seconds: float) -> None:
-    # gunicorn writes head and body of an answer apart: with Nagle's algorithm the body waits for
-    # the client's delayed acknowledgement of the head, 40 ms.
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # By an option of the socket: gthread calls setblocking(True), which resets settimeout().
-    timeout = struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Answer one request. Raises: ConnectionResetError when the client does not read."""
+        conn.sock.settimeout(self.socket_timeout_s)
+        try:
+            return super().handle_request(req, conn)
+        except (TimeoutError, ssl.SSLError) as error:
+            raise ConnectionResetError(_NOT_WORTH_A_TRACEBACK, str(error)) from error
 
 
 def _linger(connection: socket.socket) -> None:
@@ -45,6 +140,7 @@ def _linger(connection: socket.socket) -> None:
 
     A connection shut down in both directions has nothing left for gunicorn to wait for.
     """
+    say_goodbye(connection)
     with contextlib.suppress(OSError):  # the client has gone already, or reset the connection
         connection.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + LINGER_S

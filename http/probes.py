@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from felix.http import errors
+from felix.http.tls import TlsFiles, say_goodbye
 
 if TYPE_CHECKING:
     from socket import socket
@@ -73,7 +74,8 @@ def create_probe_app(
 class ProbeServer:
     """A small threaded HTTP server, one request for each connection."""
 
-    def __init__(self, host: str, port: int, app: WsgiApp) -> None:
+    def __init__(self, host: str, port: int, app: WsgiApp, tls: TlsFiles | None = None) -> None:
+        self._tls = tls
         self._address = (host, port)
         self._app = app
         self._server: _Server | None = None
@@ -88,7 +90,7 @@ class ProbeServer:
     def start(self) -> None:
         """Bind and serve in a thread. Raises: OSError when the address is taken."""
         assert self._server is None
-        self._server = _Server(self._address, _Handler)
+        self._server = _Server(self._address, _Handler, self._tls)
         self._server.set_app(self._app)
         self._thread = threading.Thread(
             target=self._server.serve_forever,
@@ -119,7 +121,10 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True  # a client that trickles does not hold up a stop
     request_queue_size = 64
 
-    def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
+    def __init__(
+        self, address: tuple[str, int], handler: type[_Handler], tls: TlsFiles | None
+    ) -> None:
+        self._tls = tls
         self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
         super().__init__(address, handler)
 
@@ -137,9 +142,34 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
     def process_request_thread(self, request: socket | tuple[bytes, socket], client: Any) -> None:
         try:
-            super().process_request_thread(request, client)
+            secured = self._shake_hands(request)
+            if secured is not None:
+                super().process_request_thread(secured, client)
         finally:
             self._slots.release()
+
+    def _shake_hands(
+        self, request: socket | tuple[bytes, socket]
+    ) -> socket | tuple[bytes, socket] | None:
+        """Speak TLS if there is to be any, in the client's own thread; None if it does not."""
+        if self._tls is None or isinstance(request, tuple):
+            return request
+        secured: socket = request
+        try:
+            secured.settimeout(SOCKET_TIMEOUT_S)
+            secured = self._tls.context().wrap_socket(
+                request, server_side=True, do_handshake_on_connect=False
+            )
+            secured.do_handshake()
+        except OSError as error:
+            structlog.get_logger(__name__).debug("probe_without_tls", problem=str(error))
+            self.shutdown_request(secured)
+            return None
+        return secured
+
+    def shutdown_request(self, request: socket | tuple[bytes, socket]) -> None:
+        say_goodbye(request)
+        super().shutdown_request(request)
 
     def handle_error(self, _request: socket | tuple[bytes, socket], client: Any) -> None:
         structlog.get_logger(__name__).debug("probe_connection_failed", client=client[0])

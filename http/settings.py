@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from felix.identity.discreet import Discreet
 from felix.identity.settings import IdentitySettings
 from felix.proto.control_plane import TIMEOUT_S_DEFAULT
 
 
-class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HttpSettings(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the Falcon app and of the gunicorn that serves it."""
 
     region_id: str = "local"
@@ -33,6 +32,12 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     open_feeds: bool = False
     """Change feeds and snapshots need no credential."""
     issuer_changes_need_cluster: bool = False
+    idp_private_addresses: bool = False
+    """Identity providers may be at private addresses, and at loopback ones without TLS."""
+    key_publish_lead_s: int = 3_900
+    """A signing key has to be published for so long before it signs, unless that is forced."""
+    key_retire_after_s: int = 1_800
+    """A signing key stays for so long after it signed last, unless it is revoked."""
     client_requests_per_s: int = 0
     """From one address, by one worker; 0: no bound."""
     identity: IdentitySettings = IdentitySettings()
@@ -54,6 +59,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Requests at a time in one worker."""
     socket_timeout_s: float = 10.0
     """A client that is silent for this long within a request is cut off."""
+    request_s_max: float = 30.0
+    """So is one whose request, head and body, has not come whole after this time."""
     keepalive_s: int = 15
     graceful_timeout_s: int = 5
     """How long a stop waits for requests under way."""

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from felix.http.app import create_app
-from felix.http.gunicorn_command import SETTINGS_VARIABLE
+from felix.http.bootstrap import create_bootstrap_app
+from felix.http.gunicorn_command import get_settings
+from felix.http.gunicorn_worker import BOOTSTRAP_SERVER
 from felix.http.settings import HttpSettings
+from felix.proto.control_plane import ControlPlane
 from felix.transport.rpc_client import RpcClient
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
+
+
+class Doors:
+    """The apps behind the addresses of a worker: neither serves what the other does."""
+
+    def __init__(self, control_plane: ControlPlane, settings: HttpSettings) -> None:
+        self._public = create_app(control_plane, settings)
+        self._bootstrap = create_bootstrap_app(control_plane, settings)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request with the app of the address that it came in on."""
+        is_bootstrap = environ["SERVER_NAME"] == BOOTSTRAP_SERVER
+        app = self._bootstrap if is_bootstrap else self._public
+        return app(environ, start_response)
 
 
 class WorkerApp:
@@ -26,11 +41,11 @@ class WorkerApp:
     def __init__(self, settings: HttpSettings) -> None:
         # Opened by the first request: ZeroMQ contexts do not survive a fork.
         self._client = RpcClient(settings.rpc_endpoint)
-        self._app = create_app(self._client, settings)
+        self._doors = Doors(self._client, settings)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
-        return self._app(environ, start_response)
+        return self._doors(environ, start_response)
 
     def close(self) -> None:
         """Release the client's socket and thread."""
@@ -38,8 +53,8 @@ class WorkerApp:
 
 
 def get_app() -> WorkerApp:
-    """Build the app from the environment that `gunicorn_environment` has made."""
-    settings = msgspec.json.decode(os.environ[SETTINGS_VARIABLE], type=HttpSettings)
+    """Build the app from the environment and the settings that `gunicorn_command` tells of."""
+    settings = get_settings()
     configure_logging(settings.log_level)
     return WorkerApp(settings)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
+from felix.identity.discreet import Discreet
 
 
-class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class IdentitySettings(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of everything that authenticates; see the sections `auth` and `keys` of the
     configuration."""
 

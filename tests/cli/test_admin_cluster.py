@@ -122,7 +122,7 @@ def test_what_is_no_control_plane_is_told_from_one(site: Site) -> None:
     assert "did not answer as a control plane" in said
 
 
-@pytest.mark.parametrize("endpoint", ["nonsense", "https://h:1", "h:0", "h:65536", "h:1/v1"])
+@pytest.mark.parametrize("endpoint", ["nonsense", "ftp://h:1", "h:0", "h:65536", "h:1/v1"])
 def test_an_endpoint_that_is_none_is_a_usage_error(site: Site, endpoint: str) -> None:
     assert "host:port" in site.refused("status", 2, endpoint)
 

@@ -11,15 +11,8 @@ import msgspec
 import pytest
 import yaml
 
-from felix.cli.config import (
-    LISTENERS,
-    Config,
-    ConfigError,
-    known_keys,
-    load,
-    render,
-    variable_of,
-)
+from felix.cli.config import LISTENERS, Config
+from felix.cli.config_loading import ConfigError, known_keys, load, render, variable_of
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -106,6 +99,9 @@ def test_the_names_of_the_existing_service_are_understood(tmp_path: Path) -> Non
         "FELIX_CONTROLPLANE_PORT",
         "FELIX_CONTROLPLANE_PORT_8443_TCP_ADDR",
         "FELIX_ADMIN_ENDPOINTS",
+        "FELIX_ADMIN_TOKEN",
+        "FELIX_ADMIN_TOKEN_FILE",
+        "FELIX_ADMIN_CA_FILE",
     ],
 )
 def test_what_kubernetes_says_of_services_and_what_is_felix_admins_is_ignored(
@@ -197,16 +193,6 @@ def test_a_node_must_be_a_member(tmp_path: Path) -> None:
     assert "'mallory'" in problems_of(tmp_path, with_changes(name="mallory"))
 
 
-@pytest.mark.parametrize("listener", LISTENERS)
-@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "[::]", "", "felix.example"])
-def test_a_listener_that_others_can_reach_is_refused(
-    tmp_path: Path, listener: str, host: str
-) -> None:
-    said = problems_of(tmp_path, with_changes(listen={listener: f"{host}:9000"}))
-    assert f"listen.{listener}" in said
-    assert "authenticated" in said
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
 def test_a_loopback_listener_is_fine(tmp_path: Path, host: str) -> None:
     load(file_of(tmp_path, with_changes(listen={"rpc": f"{host}:9000"})), {})
@@ -255,5 +241,7 @@ def default_of(key: str) -> str:
         kind = field.type
     if field.required or key == "cluster.members":
         return "required"
-    said = str(field.default)
+    if field.default in ("", ()):
+        return "none"
+    said = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default)
     return f"`{said.lower() if isinstance(field.default, bool) else said}`"

@@ -15,8 +15,8 @@ from felix.cli.config import (
     ListenConfig,
     MemberConfig,
     RaftTimings,
-    render,
 )
+from felix.cli.config_loading import render
 from felix.proto.cluster import AddMember, RemoveMember, TransferLeadership
 from felix.proto.commands import UpdateTenant
 from felix.proto.control_plane import Call

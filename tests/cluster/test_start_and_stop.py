@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from felix.cli.config import LISTENERS, ClusterConfig, Config, HttpConfig, ListenConfig, render
+from felix.cli.config import LISTENERS, ClusterConfig, Config, HttpConfig, ListenConfig
+from felix.cli.config_loading import render
 from tests.support.cluster import (
     RunningNode,
     children_of,

@@ -4,87 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 import pytest
 import urllib3
 
-from felix.http.gunicorn_command import APP, gunicorn_command, gunicorn_environment
+from felix.http.gunicorn_command import APP
 from felix.http.settings import HttpSettings
+from tests.support.gunicorn_process import ROOT, SETTINGS, Gunicorn, running
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[2]
-LOCAL_APP = "tests.http.wsgi_entry:get_app()"
-SETTINGS = HttpSettings(
-    workers=1, threads=4, socket_timeout_s=0.5, graceful_timeout_s=3, timeout_s=0.5
-)
-
-
-class Gunicorn:
-    """A gunicorn, started as the node process does."""
-
-    def __init__(self, settings: HttpSettings, app: str, home: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port: int = listener.getsockname()[1]
-            settings = msgspec.structs.replace(settings, bind=f"fd://{listener.fileno()}")
-            reading, self.lifeline = os.pipe()
-            self.process = subprocess.Popen(
-                gunicorn_command(settings, app),
-                env=gunicorn_environment(settings, reading) | {"HOME": home},
-                cwd=ROOT,
-                pass_fds=[reading, listener.fileno()],
-                stderr=subprocess.PIPE,
-            )
-            os.close(reading)
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
-
-    def answers(self) -> bool:
-        assert self.process.poll() is None
-        pool = urllib3.PoolManager(retries=False)
-        try:
-            response = pool.request("GET", f"http://127.0.0.1:{self.port}/v1/regions", timeout=5)
-        except urllib3.exceptions.HTTPError:
-            return False
-        finally:
-            pool.clear()
-        return response.status == 200
-
-    def workers(self) -> list[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
-
-    def close_lifeline(self) -> None:
-        os.close(self.lifeline)
-        self.lifeline = -1
-
-
-@contextmanager
-def running(
-    settings: HttpSettings = SETTINGS, app: str = LOCAL_APP, home: str = "/nonexistent"
-) -> Iterator[Gunicorn]:
-    gunicorn = Gunicorn(settings, app, home)
-    try:
-        eventually(gunicorn.answers, timeout_s=30)
-        yield gunicorn
-    finally:
-        if gunicorn.lifeline != -1:
-            gunicorn.close_lifeline()
-        gunicorn.process.wait(timeout=20)
-        assert gunicorn.process.stderr is not None
-        gunicorn.process.stderr.close()
 
 
 @pytest.fixture(scope="module")
@@ -244,15 +180,16 @@ def test_gunicorn_stops_at_once_when_the_lifeline_ends() -> None:
 
 _NODE = """
 import os, subprocess, sys
-from felix.http.gunicorn_command import gunicorn_command, gunicorn_environment
+from felix.http.gunicorn_command import gunicorn_command, gunicorn_environment, put_settings
 from felix.http.settings import HttpSettings
 
 settings = HttpSettings(workers=1, bind="127.0.0.1:0")
 reading, writing = os.pipe()
+settings_fd = put_settings(settings)
 gunicorn = subprocess.Popen(
     gunicorn_command(settings, "tests.http.wsgi_entry:get_app()"),
-    env=gunicorn_environment(settings, reading),
-    pass_fds=[reading],
+    env=gunicorn_environment(settings_fd, reading),
+    pass_fds=[settings_fd, reading],
     start_new_session=True,
 )
 print(gunicorn.pid, flush=True)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from felix.http.app import create_app
-from felix.http.gunicorn_command import SETTINGS_VARIABLE
+from felix.http.gunicorn_command import get_settings
 from felix.http.settings import HttpSettings
-from felix.http.wsgi import configure_logging
+from felix.http.wsgi import Doors, configure_logging
 from tests.support.local_control_plane import LocalControlPlane
 
 if TYPE_CHECKING:
@@ -23,7 +19,7 @@ class LocalApp:
     """Like `felix.http.wsgi.WorkerApp`, without a node."""
 
     def __init__(self, settings: HttpSettings) -> None:
-        self._app = create_app(LocalControlPlane(), settings)
+        self._app = Doors(LocalControlPlane(), settings)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return self._app(environ, start_response)
@@ -35,6 +31,6 @@ class LocalApp:
 
 def get_app() -> LocalApp:
     """Build the app as `felix.http.wsgi.get_app` does."""
-    settings = msgspec.json.decode(os.environ[SETTINGS_VARIABLE], type=HttpSettings)
+    settings = get_settings()
     configure_logging(settings.log_level)
     return LocalApp(settings)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from felix.cli.config import render
+from felix.cli.config_loading import render
 from felix.cli.server import main
 from felix.core.catalog.backup import BackupHeader, BackupWriter
 from felix.core.catalog.dump import Dump

@@ -38,8 +38,8 @@ from felix.cli.config import (
     ListenConfig,
     MemberConfig,
     RaftTimings,
-    render,
 )
+from felix.cli.config_loading import render
 from felix.proto.commands import CreateNamespace, CreateTenant
 from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import FelixError
