@@ -38,6 +38,7 @@ class NodeCollector(Collector):
         yield from _catalog(now)
         yield from _watch(now)
         yield from _disk(now)
+        yield from _handshakes(now)
 
 
 def _raft(now: NodeStatistics) -> Iterable[Metric]:
@@ -137,6 +138,17 @@ def _watch(now: NodeStatistics) -> Iterable[Metric]:
         "Snapshots rendered for brokers.",
         now.catalog.snapshots_rendered,
     )
+
+
+def _handshakes(now: NodeStatistics) -> Iterable[Metric]:
+    failures = CounterMetricFamily(
+        "felix_zmq_handshake_failures",
+        "Connections that were not let in at an encrypted socket.",
+        labels=["socket", "reason"],
+    )
+    for labels, count in sorted(now.handshake_failures.items()):
+        failures.add_metric(labels, count)
+    yield failures
 
 
 def _disk(now: NodeStatistics) -> Iterable[Metric]:

@@ -12,6 +12,8 @@ from felix.cli import config as configuration
 from felix.cli import logs
 from felix.cli.backup import backup_group, restore_command
 from felix.cli.dev import DevError, dev
+from felix.cli.keygen import keygen_group
+from felix.cli.keygen_curve import keygen_curve
 from felix.cli.options import CONFIG_OPTION, EXIT_CONFIG, EXIT_START, end, load_config
 from felix.cli.recover import recover_group
 from felix.cli.serve import serve
@@ -78,3 +80,5 @@ def config_check(path: Path | None) -> None:
 main.add_command(backup_group)
 main.add_command(restore_command)
 main.add_command(recover_group)
+main.add_command(keygen_group)
+keygen_group.add_command(keygen_curve)
