@@ -43,7 +43,7 @@ class AllowList:
 
     def __init__(self, path: Path) -> None:
         """Read the file. Raises: BadKeyFile, OSError."""
-        self._path = path
+        self.path = path
         self._lock = threading.Lock()
         self._mark = _mark_of(path)
         self._file = read_allow_list(path)
@@ -74,10 +74,10 @@ class AllowList:
         As long as it cannot be read or is wrong, the last good list stays in force.
         """
         try:
-            mark = _mark_of(self._path)
+            mark = _mark_of(self.path)
             if mark == self._mark:
                 return
-            found = read_allow_list(self._path)
+            found = read_allow_list(self.path)
         except BadKeyFile as error:
             self._mark = mark
             self._complain(str(error))
