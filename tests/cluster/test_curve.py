@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from felix.actors.ending import EXIT_ACTOR_FAILED
 from felix.cli.backup import EXIT_NOT_FETCHED
+from felix.cli.options import EXIT_START
 from felix.cli.server import main
 from felix.proto.commands import CreateTenant, UpdateTenant
 from felix.proto.control_plane import Call
@@ -20,7 +21,7 @@ from felix.proto.rpc import AnyRequest
 from felix.transport.curve import ClientCurve
 from felix.transport.rpc_client import RpcClient
 from tests.cluster.follower import Follower
-from tests.support.cluster import TENANT, Cluster, RunningNode, cluster
+from tests.support.cluster import TENANT, Cluster, RunningNode, cluster, make_configs
 from tests.support.guardless_node import FAILS, STOPS
 from tests.support.keys import KeyRing, write_secret
 from tests.support.waiting import eventually
@@ -203,3 +204,27 @@ def test_a_node_whose_key_guard_dies_ends(how: str, keys: KeyRing) -> None:
         finally:
             mark.unlink()
         assert "Guard failed, the node cannot go on" in node.log.read_text()
+
+
+def test_a_node_does_not_start_with_a_secret_that_others_can_read(tmp_path: Path) -> None:
+    keys = KeyRing(tmp_path)
+    (config,) = make_configs(tmp_path, 1)
+    node = RunningNode(config, tmp_path / "node")
+    keys.give_to(node)
+    Path(node.config.curve.secret_key_file).chmod(0o644)
+    node.start()
+    assert node.wait(30) == EXIT_START
+    assert "chmod 600" in node.log.read_text()
+    assert keys.pair("n1").secret not in node.log.read_text()
+
+
+def test_a_node_does_not_start_with_a_list_that_is_wrong(tmp_path: Path) -> None:
+    keys = KeyRing(tmp_path)
+    (config,) = make_configs(tmp_path, 1)
+    node = RunningNode(config, tmp_path / "node")
+    keys.give_to(node)
+    keys.allow_list.write_text("node n1\nking arthur x\n")
+    node.start()
+    assert node.wait(30) == EXIT_START
+    for line in ("line 1", "line 2"):
+        assert line in node.log.read_text()
