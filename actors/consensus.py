@@ -23,7 +23,6 @@ from felix.proto.errors import NotApplied, NotLeader
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.queries import MemberStatus
 from felix.proto.raft import (
-    Addresses,
     Checkpoint,
     Entry,
     InstallSnapshot,
@@ -32,6 +31,7 @@ from felix.proto.raft import (
     SnapshotMeta,
 )
 from felix.storage.ports import Journal, SnapshotStore
+from felix.transport.node_curve import Place
 from felix.transport.peers import Peers
 
 TICK_S = 0.01
@@ -141,7 +141,7 @@ class Consensus:
         self._snapshots = snapshots
         self._peers = peers
         self._roster = Roster(core, me, is_founder=is_founder)
-        self._met: dict[NodeId, Addresses] = {}
+        self._met: dict[NodeId, Member] = {}
         self._membership = Membership(())
         self._has_told_to_stop = False
         self._snapshot_entries = snapshot_entries
@@ -217,10 +217,10 @@ class Consensus:
         """Begin a new cluster."""
         self.core.found(membership)
 
-    def meet(self, addresses: Mapping[NodeId, Addresses]) -> None:
+    def meet(self, members: Mapping[NodeId, Member]) -> None:
         """Learn where members are, whatever the log says of them up to now."""
-        self._met.update(addresses)
-        self._reach()
+        self._met.update(members)
+        self.reach()
 
     def snapshot_skipped(self) -> None:
         """Hear that no snapshot came of `take_snapshot`: a newer one has replaced it."""
@@ -399,21 +399,21 @@ class Consensus:
             if known.get(one.id, one.addresses) != one.addresses:
                 self._met.pop(one.id, None)  # the log has news of it
         self._membership = membership
-        self._reach()
+        self.reach()
         self._state_machine.membership_changed(membership)
 
-    def _reach(self) -> None:
+    def reach(self) -> None:
         """Be connected to whoever takes part, and to those that may still have to be told."""
         membership = self.core.membership
-        addresses = {gone.id: gone.peers for gone in membership.removed}
-        addresses |= {one.id: one.addresses.peers for one in membership.members}
-        addresses |= {node_id: met.peers for node_id, met in self._met.items()}
-        self._peers.reach(addresses)
+        places = {gone.id: Place(gone.name, gone.peers) for gone in membership.removed}
+        places |= {one.id: Place(one.name, one.addresses.peers) for one in membership.members}
+        places |= {met.id: Place(met.name, met.addresses.peers) for met in self._met.values()}
+        self._peers.reach(places)
 
-    def rpc_addresses(self) -> dict[NodeId, str]:
+    def rpc_places(self) -> dict[NodeId, Place]:
         """List where the other members take requests."""
         return {
-            one.id: self._met.get(one.id, one.addresses).rpc
+            one.id: Place(one.name, self._met.get(one.id, one).addresses.rpc)
             for one in self.core.membership.members
             if one.id != self.core.id
         }

@@ -20,7 +20,7 @@ from felix.proto.control_plane import Call
 from felix.proto.errors import FelixError
 from felix.proto.ids import NodeId
 from felix.proto.queries import ClusterStatus, GetCluster
-from felix.proto.raft import Addresses
+from felix.proto.raft import Addresses, Member
 from felix.transport.contacts import Contacts
 from felix.transport.socket_actor import SocketActor, handles
 
@@ -71,8 +71,8 @@ class Enrolment(SocketActor):
         self._must_stop = must_stop
         self._known: dict[str, str] = {}
         """Every endpoint to ask, by the name of its node."""
-        self._endpoints: list[str] = []
-        """Those that may know a leader."""
+        self._endpoints: dict[str, str] = {}
+        """Those that may know a leader; this node's own has no name."""
         self._pause_s = LOOK_S_MIN
         self._is_settled = False
         self._waits_for = ""
@@ -91,7 +91,7 @@ class Enrolment(SocketActor):
             knows_way = is_member and mine.leader_id is not None
             others = {} if knows_way else self._ask_others(mine)
             self._introduce(mine, others)
-            self._endpoints = [self._own_endpoint] if knows_way else list(self._known.values())
+            self._endpoints = {"": self._own_endpoint} if knows_way else self._known
             self._carry_out(enrolment.decide(self._newcomer, mine, others))
         self.after(self._pause_s, message)
         self._pause_s = min(2 * self._pause_s, LOOK_S_MAX)
@@ -106,14 +106,16 @@ class Enrolment(SocketActor):
         there.
         """
         met = {
-            NodeId(member.id): enrolment.addresses_of(member)
+            NodeId(member.id): Member(
+                NodeId(member.id), member.name, enrolment.addresses_of(member)
+            )
             for status in others.values()
             if status.cluster_id == mine.cluster_id
             for member in status.members
             if not enrolment.is_listed(self._newcomer, mine) and member.id != mine.node_id
         }
         met |= {
-            NodeId(status.node_id): self._seeds[name]
+            NodeId(status.node_id): Member(NodeId(status.node_id), name, self._seeds[name])
             for name, status in others.items()
             if name in self._seeds and status.cluster_id == mine.cluster_id
         }
@@ -139,9 +141,9 @@ class Enrolment(SocketActor):
     def _ask_for(self, decision: enrolment.Ask) -> None:
         operation = decision.operation
         log.info("asking the cluster", operation=type(operation).__name__)
-        for endpoint in self._endpoints:
+        for name, endpoint in self._endpoints.items():
             try:
-                self._contacts.ask(endpoint, operation, Call(timeout_s=CHANGE_S))
+                self._contacts.ask(endpoint, operation, Call(timeout_s=CHANGE_S), name)
             except FelixError as error:
                 self._wait(f"the cluster says: {error.message}")
                 if error.outcome == "not_applied" and error.code == "membership_refused":
@@ -161,13 +163,13 @@ class Enrolment(SocketActor):
         for member in mine.members:
             if member.id != mine.node_id and member.name not in self._known:
                 self._known[member.name] = f"tcp://{member.addresses['rpc']}"
-        found = {name: self._ask(endpoint) for name, endpoint in self._known.items()}
+        found = {name: self._ask(endpoint, name) for name, endpoint in self._known.items()}
         return {name: status for name, status in found.items() if status is not None}
 
-    def _ask(self, endpoint: str) -> ClusterStatus | None:
+    def _ask(self, endpoint: str, name: str = "") -> ClusterStatus | None:
         try:
             call = Call(timeout_s=ASK_S, consistency="stale")
-            status = self._contacts.ask(endpoint, GetCluster(), call).result
+            status = self._contacts.ask(endpoint, GetCluster(), call, name).result
         except FelixError:
             return None
         assert isinstance(status, ClusterStatus)

@@ -9,8 +9,9 @@ import pykka
 
 from felix.core.catalog.catalog import Catalog
 from felix.proto.ids import Epoch, Index, NodeId, Term
-from felix.proto.raft import Addresses, Membership, SnapshotMeta
+from felix.proto.raft import Member, Membership, SnapshotMeta
 from felix.proto.updates import RawUpdate
+from felix.transport.allow_list import KeyChange
 
 ActorRef = pykka.ActorRef[Any]
 
@@ -34,6 +35,16 @@ class Attach(msgspec.Struct, frozen=True):
     snapshots: ActorRef
 
 
+class KeysChanged(msgspec.Struct, frozen=True):
+    """To RaftNode and WatchFanout, from whoever changed the allow-list: act on it.
+
+    Whoever lost a key must not stay connected, and libzmq cannot hang up on one alone: the socket
+    is closed and opened anew, and the others come back.
+    """
+
+    change: KeyChange
+
+
 # --- Enrolment -> RaftNode ----------------------------------------------------------------------
 
 
@@ -46,7 +57,7 @@ class FoundCluster(msgspec.Struct, frozen=True):
 class MeetMembers(msgspec.Struct, frozen=True):
     """Members are there, whatever the log says of them up to now."""
 
-    addresses: dict[NodeId, Addresses]
+    members: dict[NodeId, Member]
 
 
 # --- from the edges -----------------------------------------------------------------------------

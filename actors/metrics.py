@@ -43,6 +43,7 @@ class NodeCollector(Collector):
             "Refused requests that the audit trail had no room for.",
             now.refusals_dropped,
         )
+        yield from _handshakes(now)
 
 
 def _raft(now: NodeStatistics) -> Iterable[Metric]:
@@ -142,6 +143,17 @@ def _watch(now: NodeStatistics) -> Iterable[Metric]:
         "Snapshots rendered for brokers.",
         now.catalog.snapshots_rendered,
     )
+
+
+def _handshakes(now: NodeStatistics) -> Iterable[Metric]:
+    failures = CounterMetricFamily(
+        "felix_zmq_handshake_failures",
+        "Connections that were not let in at an encrypted socket.",
+        labels=["socket", "reason"],
+    )
+    for labels, count in sorted(now.handshake_failures.items()):
+        failures.add_metric(labels, count)
+    yield failures
 
 
 def _disk(now: NodeStatistics) -> Iterable[Metric]:

@@ -20,11 +20,13 @@ from felix.actors.consensus import TICK_S, Consensus, MustStop, RaftStatistics
 from felix.actors.disk_space import DiskSpace, DiskStatistics
 from felix.actors.ending import end_failed
 from felix.actors.enrolment import Enrolment
+from felix.actors.key_guard import KeyGuard
 from felix.actors.messages import (
     ActorRef,
     Attach,
     GetStatistics,
     HandOver,
+    KeysChanged,
     TurnAway,
     tell_if_alive,
 )
@@ -53,8 +55,10 @@ from felix.proto.raft import Addresses, Member, Membership
 from felix.storage.data_dir import DataDir
 from felix.storage.errors import StorageError
 from felix.storage.ports import Recovered
+from felix.transport.allow_list import KeyChange
 from felix.transport.contacts import Contacts
 from felix.transport.forwarder import Forwarder
+from felix.transport.node_curve import NodeCurve
 from felix.transport.peers import Peers
 from felix.transport.publisher import Publisher
 from felix.transport.rpc_client import RpcClient
@@ -66,6 +70,7 @@ SWITCH_INTERVAL_S = 0.0005
 GC_ALLOCATIONS = 50_000
 """How many containers are made before the collector looks at the young ones."""
 RESTARTS_MAX = 5
+GUARD_CHECK_S = 1.0
 RESTART_WINDOW_S = 60.0
 ASK_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 3.0
@@ -110,6 +115,8 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     disk: DiskStatistics
     refusals_dropped: int
     """Refused requests that are missing in the audit trail."""
+    handshake_failures: dict[tuple[str, str], int]
+    """By socket and reason."""
 
 
 class Node:
@@ -123,14 +130,19 @@ class Node:
         data: DataDir,
         fatal: Callable[[str, BaseException], None] | None = None,
         must_stop: Callable[[MustStop], None] = lambda _: None,
+        curve: NodeCurve | None = None,
     ) -> None:
-        """`must_stop` hears, in an actor's thread, that this node was removed or went wrong."""
+        """`must_stop` hears, in an actor's thread, that this node was removed or went wrong.
+
+        Without `curve` the sockets are open to whoever reaches them.
+        """
         self._settings = settings
         self._data = data
         self._fatal = fatal or end_failed
         self._must_stop = must_stop
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._contacts = Contacts()
+        self._curve = curve
+        self._contacts = Contacts(curve)
         self._watch_position = WatchPosition()
         self._own_socket = RpcClient(settings.rpc_local)
         self._waiting_refusals = RefusalQueue(settings.newcomer.name)
@@ -163,6 +175,7 @@ class Node:
         if recovered.snapshot:
             older = older_of(recovered, self._data.snapshots)
             self._data.snapshots.prune([recovered.snapshot, *([older] if older else [])])
+        self._guard = self._start_guard()
         self._fanout = self._start_fanout()
         self._snapshots = self._start_snapshots()
         self._refusals = self._start_refusals()
@@ -208,7 +221,7 @@ class Node:
         self._disk_space.stop()
         self._contacts.close()
         self._own_socket.close()
-        for name in ("_enrolment", "_raft", "_refusals", "_snapshots", "_fanout"):
+        for name in ("_enrolment", "_raft", "_refusals", "_snapshots", "_fanout", "_guard"):
             ref: ActorRef | None = getattr(self, name, None)
             if ref is not None and ref.is_alive():
                 with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
@@ -222,6 +235,10 @@ class Node:
             ref.ask(GetStatistics(), block=False)
             for ref in (self._raft, self._fanout, self._snapshots)
         ]
+        if self._guard is not None:
+            # Its answer is not read: what it counts, others count too. But it must be there.
+            self._guard.ask(GetStatistics(), timeout=ASK_TIMEOUT_S)
+        failures = {} if self._curve is None else self._curve.failures.counts()
         node, fanout, snapshots = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
         return NodeStatistics(
             node.raft,
@@ -230,6 +247,7 @@ class Node:
             snapshots,
             self._disk_space.statistics(),
             self._waiting_refusals.dropped_total,
+            failures,
         )
 
     def why_not_live(self) -> str | None:
@@ -259,12 +277,26 @@ class Node:
 
     # --- starting -----------------------------------------------------------------------------
 
+    def _start_guard(self) -> ActorRef | None:
+        if self._curve is None:
+            return None
+        guard = self._up(KeyGuard.start(self._failed, self._context, self._curve))
+        self._curve.allowed.on_change(self._keys_changed)
+        return guard
+
+    def _keys_changed(self, change: KeyChange) -> None:
+        """Hear, in any thread, that the allow-list is another one."""
+        for name in ("_raft", "_fanout"):
+            ref: ActorRef | None = getattr(self, name, None)  # not there while the node starts
+            if ref is not None:
+                tell_if_alive(ref, KeysChanged(change))
+
     def _start_fanout(self) -> ActorRef:
         settings = self._settings
         return self._up(
             WatchFanout.start(
                 self._failed,
-                lambda: Publisher(self._context, settings.listen_watch),
+                lambda: Publisher(self._context, settings.listen_watch, self._curve),
                 settings.newcomer.cluster_id,
                 settings.newcomer.id,
                 self._watch_position,
@@ -308,9 +340,13 @@ class Node:
     def _make_parts(self, actor: RaftNode, recovered: Recovered, catalog: Catalog) -> RaftNodeParts:
         settings = self._settings
         me = settings.newcomer
-        peers = Peers(self._context, me.cluster_id, me.id, settings.listen_peers)
-        rpc = RpcServer(self._context, [f"tcp://{settings.listen_rpc}", settings.rpc_local])
-        forwarder = Forwarder(self._context, actor.listen, actor.unlisten, actor.hear_forwarded)
+        peers = Peers(self._context, me.cluster_id, me.id, settings.listen_peers, self._curve)
+        rpc = RpcServer(
+            self._context, [f"tcp://{settings.listen_rpc}", settings.rpc_local], self._curve
+        )
+        forwarder = Forwarder(
+            self._context, actor.listen, actor.unlisten, actor.hear_forwarded, self._curve
+        )
         core = RaftCore(
             me.id,
             Membership(()),
@@ -351,7 +387,7 @@ class Node:
             self._disk_space,
             self.note_refusal,
         )
-        return RaftNodeParts(consensus, replica, service, peers.inbox, rpc.socket, self._pulse)
+        return RaftNodeParts(consensus, replica, service, peers, rpc, self._pulse)
 
     def _up(self, ref: ActorRef) -> ActorRef:
         """Wait until an actor has what it needs, so that the next one can rely on it."""
@@ -375,7 +411,7 @@ class Node:
         if not hasattr(self, "_raft") and isinstance(error, OSError):
             self._start_errors.append(error)  # start() reports it
         elif (
-            isinstance(actor, RaftNode)
+            isinstance(actor, RaftNode | KeyGuard)
             or not hasattr(self, "_raft")
             or type(error) is TooOld
             or isinstance(error, StorageError)  # a disk that failed once is not tried again
@@ -388,7 +424,11 @@ class Node:
     def _supervise(self) -> None:
         """Start anew whatever may fail without harm, with growing pauses, and not for ever."""
         while not self._stopping:
-            name, error = self._failures.get()
+            try:
+                name, error = self._failures.get(timeout=GUARD_CHECK_S)
+            except queue.Empty:
+                self._check_guard()
+                continue
             now = time.monotonic()
             self._restarts = [at for at in self._restarts if at > now - RESTART_WINDOW_S]
             self._restarts.append(now)
@@ -399,6 +439,12 @@ class Node:
             time.sleep(0.1 * 2 ** len(self._restarts))
             with contextlib.suppress(pykka.ActorDeadError):  # its own failure is queued by then
                 self._start_anew(name)
+
+    def _check_guard(self) -> None:
+        """End a node that lets nobody in any more, however that came about."""
+        if self._guard is not None and not self._guard.is_alive() and not self._stopping:
+            error = RuntimeError("nobody answers who is let in at the encrypted sockets")
+            self._fatal(KeyGuard.__name__, error)
 
     def _start_anew(self, name: str) -> None:
         if name == Enrolment.__name__:

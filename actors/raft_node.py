@@ -20,6 +20,7 @@ from felix.actors.messages import (
     FoundCluster,
     GetStatistics,
     HandOver,
+    KeysChanged,
     MeetMembers,
     SnapshotLoaded,
     SnapshotPrune,
@@ -33,6 +34,8 @@ from felix.actors.watchdog import Pulse
 from felix.proto.errors import NotApplied
 from felix.proto.ids import Index
 from felix.proto.raft import Entry, Membership, SnapshotMeta
+from felix.transport.peers import Peers
+from felix.transport.rpc_server import RpcServer
 from felix.transport.socket_actor import SocketActor, handles
 
 TICKS_AT_ONCE_MAX = 10
@@ -41,12 +44,19 @@ peers have to say before it takes their silence for death."""
 TICKS_ASLEEP_MAX = 3
 """A node that hears nothing looks at its clock this often, or when something is due: what it hears
 may seem so many ticks older than it is, never younger."""
+REOPEN_S = 0.01
+REOPEN_WITHIN_S = 5.0
+"""A port is free a moment after its socket was closed."""
 DUMP_PAUSE_S = 0.002
 """Between two slices of a snapshot that is written down: commits go on meanwhile."""
 
 
 class _Tick(msgspec.Struct, frozen=True):
     """Time passes."""
+
+
+class _Reopen(msgspec.Struct, frozen=True):
+    """Try to open the socket that peers send to again."""
 
 
 class _Slice(msgspec.Struct, frozen=True):
@@ -66,8 +76,8 @@ class RaftNodeParts(msgspec.Struct, frozen=True):
     consensus: Consensus
     replica: Replica
     service: Service
-    peer_socket: zmq.Socket[bytes]
-    rpc_socket: zmq.Socket[bytes]
+    peers: Peers
+    rpc: RpcServer
     pulse: Pulse
 
 
@@ -88,6 +98,8 @@ class RaftNode(SocketActor):
         self._must_stop = must_stop
         self._flush_due = self._slice_told = False
         self._last_tick = 0.0
+        self._peers_closed_at: float | None = None
+        """Monotonic; None: the socket that peers send to is open."""
 
     def acquire(self) -> None:
         """Open the sockets and start the clocks."""
@@ -97,9 +109,13 @@ class RaftNode(SocketActor):
         self._service = parts.service
         self._pulse = parts.pulse
         self._consensus.attach(self)
-        self._peer_socket = parts.peer_socket
-        self.listen(parts.peer_socket, self._hear_peer)
-        self.listen(parts.rpc_socket, self._hear_request)
+        self._peers = parts.peers
+        self._rpc = parts.rpc
+        self._listen_to_peers()
+        self.listen(self._rpc.socket, self._hear_request)
+        if self._rpc.secured is not None and self._rpc.guard is not None:
+            self.listen_whole(self._rpc.secured, self._hear_foreign_request)
+            self.listen(self._rpc.guard.monitor, self._rpc.guard.hear)
         self._last_tick = time.monotonic()
         self.after(TICK_S, _Tick())
 
@@ -115,7 +131,11 @@ class RaftNode(SocketActor):
         self._flush_due = True
 
     def _hear_request(self, frames: list[bytes]) -> None:
-        self._service.hear_request(frames)
+        self._service.hear_request(self._rpc.take(frames))
+        self._flush_due = True
+
+    def _hear_foreign_request(self, frames: list[zmq.Frame]) -> None:
+        self._service.hear_foreign_request(self._rpc.take_secured(frames))
         self._flush_due = True
 
     def hear_forwarded(self, frames: list[bytes]) -> None:
@@ -132,7 +152,7 @@ class RaftNode(SocketActor):
             min(passed, TICKS_AT_ONCE_MAX),
             self._replica.catalog.applied_index,
             stood_still=passed > TICKS_AT_ONCE_MAX,
-            inbox_is_empty=not self._peer_socket.poll(0),
+            inbox_is_empty=self._peers_closed_at is None and not self._peers.inbox.poll(0),
         )
         self._service.sweep()
         asleep = min(TICKS_ASLEEP_MAX, self._consensus.ticks_until_due)
@@ -146,8 +166,42 @@ class RaftNode(SocketActor):
 
     @handles(MeetMembers)
     def _meet(self, message: MeetMembers) -> None:
-        self._consensus.meet(message.addresses)
+        self._consensus.meet(message.members)
         self._service.membership_changed()
+
+    @handles(KeysChanged)
+    def _keys_changed(self, message: KeysChanged) -> None:
+        self._consensus.reach()
+        self._service.keys_changed(message.change)
+        if "node" in message.change.lost and self._peers_closed_at is None:
+            self._unlisten_to_peers()
+            self._peers.close_inbox()
+            self._peers_closed_at = time.monotonic()
+            self.after(REOPEN_S, _Reopen())
+
+    @handles(_Reopen)
+    def _reopen(self, message: _Reopen) -> None:
+        """Go on until libzmq has let go of the port. Raises: OSError, in the end."""
+        assert self._peers_closed_at is not None
+        try:
+            self._peers.open_inbox()
+        except OSError:
+            if time.monotonic() - self._peers_closed_at > REOPEN_WITHIN_S:
+                raise
+            self.after(REOPEN_S, message)
+        else:
+            self._peers_closed_at = None
+            self._listen_to_peers()
+
+    def _listen_to_peers(self) -> None:
+        self.listen(self._peers.inbox, self._hear_peer)
+        if self._peers.guard is not None:
+            self.listen(self._peers.guard.monitor, self._peers.guard.hear)
+
+    def _unlisten_to_peers(self) -> None:
+        self.unlisten(self._peers.inbox)
+        if self._peers.guard is not None:
+            self.unlisten(self._peers.guard.monitor)
 
     @handles(HandOver)
     def _hand_over(self, _: HandOver) -> bool:

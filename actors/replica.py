@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 
@@ -22,6 +23,7 @@ from felix.actors.watch_position import Position, WatchPosition
 from felix.core.catalog.catalog import Applied, Catalog
 from felix.core.catalog.dump import Dump
 from felix.core.raft.divergence import CHECKPOINT_ENTRIES
+from felix.proto.commands import DeleteBrokerCredential, PutBrokerCredential
 from felix.proto.ids import Epoch, Index, Term, Version
 from felix.proto.levels import read_proposal
 from felix.proto.raft import Entry, EntryKind, Membership, SnapshotMeta
@@ -29,6 +31,7 @@ from felix.proto.updates import RawUpdate
 
 DUMP_SLICE_RECORDS = 250
 """Written down in one go: about 0.3 ms."""
+_ABOUT_CREDENTIALS: Final = frozenset({PutBrokerCredential, DeleteBrokerCredential})
 
 log = structlog.get_logger("felix.replica")
 
@@ -46,10 +49,13 @@ class Replica:
         shared: WatchPosition,
         checkpoint: Callable[[Index, str], None],
         disk_space: DiskSpace,
+        credentials_changed: Callable[[Catalog], None] | None = None,
     ) -> None:
         """`last_term` is the term of the last applied entry; `me` gets the snapshots' messages.
 
-        `checkpoint` hears what the catalog is after every so many entries.
+        `checkpoint` hears what the catalog is after every so many entries. `credentials_changed`
+        hears of a catalog that may say something else of how brokers prove who they are, the
+        first one included.
         """
         self.catalog = catalog
         self._last_term = last_term
@@ -60,12 +66,15 @@ class Replica:
         self._checkpoint = checkpoint
         self._disk_space = disk_space
         self._waits_for_space = False
+        self._credentials_changed = credentials_changed
         self._told = Version(0)
         self._knows_leader = False
         self._dump: Dump | None = None
         self._loading: SnapshotMeta | None = None
         self._held: deque[tuple[Sequence[Entry], dict[Index, int]]] = deque()
         self.tell_position()
+        if credentials_changed is not None:
+            credentials_changed(catalog)
 
     @property
     def applied_term(self) -> Term:
@@ -123,9 +132,13 @@ class Replica:
         catalog = self.catalog
         updates: list[RawUpdate] = []
         answers: list[tuple[int, Applied]] = []
+        credentials_changed = None
         for entry in entries:
             if entry.kind is EntryKind.COMMAND:
-                applied = catalog.apply(entry.index, read_proposal(entry.index, entry.data))
+                proposal = read_proposal(entry.index, entry.data)
+                applied = catalog.apply(entry.index, proposal)
+                if type(proposal.command) in _ABOUT_CREDENTIALS:
+                    credentials_changed = self._credentials_changed
                 updates.extend(applied.updates)
                 token = tokens.get(entry.index)
                 if token is not None:
@@ -134,6 +147,8 @@ class Replica:
                 catalog.skip(entry.index)
             if not entry.index % CHECKPOINT_ENTRIES:
                 self._checkpoint(entry.index, catalog.proof)
+        if credentials_changed is not None:
+            credentials_changed(catalog)
         for answer in answers:  # one after the other: the socket's thread sends them as one
             finished(*answer)
         self._last_term = entries[-1].term
@@ -231,4 +246,6 @@ class Replica:
         self.catalog = catalog
         self._last_term = snapshot.term
         self.tell_position()
+        if self._credentials_changed is not None:
+            self._credentials_changed(catalog)
         return True

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from felix.actors import rpc_access
 from felix.actors.backups import Backups
 from felix.actors.consensus import Consensus, Leadership
 from felix.actors.disk_space import DiskSpace
@@ -52,6 +53,7 @@ from felix.proto.queries import (
 )
 from felix.proto.raft import Entry
 from felix.proto.updates import UpdateBatch
+from felix.transport.allow_list import KeyChange
 from felix.transport.forwarder import Forwarded, Forwarder
 from felix.transport.rpc_server import Incoming, RpcServer
 
@@ -133,9 +135,19 @@ class Service:
 
     # --- requests -----------------------------------------------------------------------------
 
-    def hear_request(self, frames: list[bytes]) -> None:
-        """Take in what arrived on the RPC socket."""
-        incoming = self._rpc.take(frames)
+    def hear_foreign_request(self, incoming: Incoming | None) -> None:
+        """Take in what was read from the encrypted RPC socket."""
+        if incoming is None:
+            return
+        try:
+            admitted = rpc_access.admit(incoming)
+        except FelixError as error:
+            self._refuse(incoming, error)
+        else:
+            self.hear_request(admitted)
+
+    def hear_request(self, incoming: Incoming | None) -> None:
+        """Take in what was read from the RPC socket."""
         if incoming is None:
             return
         self._requests += 1
@@ -340,7 +352,13 @@ class Service:
 
     def membership_changed(self) -> None:
         """Be connected to the RPC sockets of the members that there are now."""
-        self._forwarder.reach(self._consensus.rpc_addresses())
+        self._forwarder.reach(self._consensus.rpc_places())
+
+    def keys_changed(self, change: KeyChange) -> None:
+        """Be connected to whose key is known; who waits for updates must ask, and prove, again."""
+        self.membership_changed()
+        if change.lost:
+            self._answer_watchers(self._watchers.take_all())
 
     def hand_over(self) -> bool:
         """Begin to let another node lead; False if this one does not, or there is nobody."""
@@ -476,7 +494,10 @@ class Service:
         no_leader = NoLeader("there is no leader", retry_after_ms=RETRY_AFTER_MS)
         for incoming in self._leaderless.take_overdue():
             self._refuse(incoming, no_leader)
-        for incoming in self._watchers.take_overdue():
+        self._answer_watchers(self._watchers.take_overdue())
+
+    def _answer_watchers(self, waiting: Sequence[Incoming]) -> None:
+        for incoming in waiting:
             query = incoming.request.message
             assert isinstance(query, WatchUpdates)
             try:

@@ -8,7 +8,7 @@ from types import TracebackType
 
 import msgspec
 
-from felix.actors.messages import GetStatistics, Publish
+from felix.actors.messages import GetStatistics, KeysChanged, Publish
 from felix.actors.watch_position import WatchPosition
 from felix.proto import codec
 from felix.proto.rpc import PROTOCOL
@@ -17,12 +17,21 @@ from felix.transport.publisher import Publisher
 from felix.transport.socket_actor import SocketActor, handles
 
 BOOKMARK_S = 1.0
+REOPEN_S = 0.01
+REOPEN_WITHIN_S = 5.0
 FRAME_UPDATES_MAX = 500
 """One frame carries a whole batch up to this; a larger one goes out as several frames."""
 
 
 class _BookmarkDue(msgspec.Struct, frozen=True):
     """A second has passed."""
+
+
+class _Reopen(msgspec.Struct, frozen=True):
+    """Try to open the socket again."""
+
+    since: float
+    """Monotonic."""
 
 
 class _BookmarkSoon(msgspec.Struct, frozen=True):
@@ -54,6 +63,7 @@ class WatchFanout(SocketActor):
         self._open_publisher = open_publisher
         self._cluster_id = cluster_id
         self._node_id = node_id
+        self._publisher: Publisher | None = None
         self._published = 0
         self._bookmark_told = False
         self._updates = self._frames = self._bookmarks = 0
@@ -70,14 +80,43 @@ class WatchFanout(SocketActor):
 
     def acquire(self) -> None:
         """Open the socket and start the clock of the bookmarks."""
-        self._publisher = self._open_publisher()
-        self._shared.subscribers = 0
-        self.listen(self._publisher.socket, self._hear_subscription)
+        self._open()
         self.after(BOOKMARK_S, _BookmarkDue())
 
     def release(self) -> None:
         """Close the socket."""
-        self._publisher.close()
+        if self._publisher is not None:
+            self._publisher.close()
+
+    def _open(self) -> None:
+        publisher = self._publisher = self._open_publisher()
+        self._shared.subscribers = 0
+        self.listen(publisher.socket, self._hear_subscription)
+        if publisher.guard is not None:
+            self.listen(publisher.guard.monitor, publisher.guard.hear)
+
+    @handles(KeysChanged)
+    def _keys_changed(self, message: KeysChanged) -> None:
+        publisher = self._publisher
+        if not message.change.lost or publisher is None:
+            return
+        self.unlisten(publisher.socket)
+        if publisher.guard is not None:
+            self.unlisten(publisher.guard.monitor)
+        publisher.close()
+        self._publisher = None
+        self._shared.subscribers = 0  # those who come back ask for what they have missed
+        self.after(REOPEN_S, _Reopen(time.monotonic()))
+
+    @handles(_Reopen)
+    def _reopen(self, message: _Reopen) -> None:
+        """Go on until libzmq has let go of the port. Raises: OSError, in the end."""
+        try:
+            self._open()
+        except OSError:
+            if time.monotonic() - message.since > REOPEN_WITHIN_S:
+                raise
+            self.after(REOPEN_S, message)
 
     @handles(Publish)
     def _publish(self, message: Publish) -> None:
@@ -105,6 +144,7 @@ class WatchFanout(SocketActor):
         self._bookmark()
 
     def _hear_subscription(self, frames: list[bytes]) -> None:
+        assert self._publisher is not None
         is_new = self._publisher.take(frames)
         self._shared.subscribers = self._publisher.subscribers
         if is_new:
@@ -117,6 +157,8 @@ class WatchFanout(SocketActor):
 
     def _bookmark(self) -> None:
         at = self._shared.position
+        if self._publisher is None:
+            return
         if at is None or not at.is_current:
             return  # a node that hears no leader does not know what is current: silence says so
         if at.told > self._published:
@@ -135,6 +177,8 @@ class WatchFanout(SocketActor):
         digest: str,
         time_us: int,
     ) -> None:
+        if self._publisher is None:
+            return  # whoever comes back asks for what it has missed
         header = WatchHeader(
             PROTOCOL,
             self._cluster_id,
@@ -150,7 +194,7 @@ class WatchFanout(SocketActor):
     @handles(GetStatistics)
     def _statistics(self, _: GetStatistics) -> FanoutStatistics:
         return FanoutStatistics(
-            subscribers=self._publisher.subscribers,
+            subscribers=self._shared.subscribers,
             updates_published=self._updates,
             frames_published=self._frames,
             bookmarks_published=self._bookmarks,

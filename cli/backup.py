@@ -18,6 +18,7 @@ from felix.recovery.backups import save_backup, verify_backup
 from felix.recovery.errors import Refused
 from felix.recovery.takeover import Floor, Founder, TakenOver, restore_backup
 from felix.storage.errors import StorageError
+from felix.transport.curve import ClientCurve, read_key_pair
 from felix.transport.rpc_client import RpcClient
 
 EXIT_BAD_BACKUP: Final = 4
@@ -61,11 +62,20 @@ def backup_group() -> None:
     help="Everything acknowledged before is in it; needs a quorum.",
 )
 @click.option("--timeout", "timeout_s", default=10.0, show_default=True, help="Per piece, seconds.")
+@click.option("--secret-key-file", type=FILE, help="Key pair of an operator, where nodes do CURVE.")
+@click.option("--server-key", default="", help="Public CURVE key of the node that is asked.")
 @click.argument("file", type=FILE)
 @ending_if_too_old()
-def save_command(address: str, linearizable: bool, timeout_s: float, file: Path) -> None:
+def save_command(
+    address: str,
+    linearizable: bool,
+    timeout_s: float,
+    secret_key_file: Path | None,
+    server_key: str,
+    file: Path,
+) -> None:
     """Fetch a backup from a node into FILE, and verify it."""
-    client = RpcClient(f"tcp://{address}")
+    client = _client(address, secret_key_file, server_key)
     try:
         found = save_backup(
             client,
@@ -82,6 +92,18 @@ def save_command(address: str, linearizable: bool, timeout_s: float, file: Path)
     finally:
         client.close()
     _describe(found)
+
+
+def _client(address: str, secret_key_file: Path | None, server_key: str) -> RpcClient:
+    if (secret_key_file is None) != (not server_key):
+        raise click.UsageError("--secret-key-file and --server-key belong together")
+    if secret_key_file is None:
+        return RpcClient(f"tcp://{address}")
+    try:
+        curve = ClientCurve(read_key_pair(secret_key_file), (server_key,))
+        return RpcClient(f"tcp://{address}", curve=curve)
+    except (OSError, ValueError) as error:
+        end(EXIT_START, str(error))
 
 
 @backup_group.command("verify")

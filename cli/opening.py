@@ -18,6 +18,7 @@ from felix.proto.queries import ClusterStatus, GetCluster
 from felix.storage.data_dir import DataDir, read_identity, set_aside
 from felix.storage.errors import StorageError
 from felix.storage.ports import Identity
+from felix.transport.node_curve import NodeCurve
 from felix.transport.rpc_client import RpcClient
 
 ASK_S: Final = 0.3
@@ -30,14 +31,16 @@ class _Stopped(Exception):
     """Told to stop while waiting."""
 
 
-def open_data_dir(config: Config, stop: int) -> DataDir | None:
+def open_data_dir(config: Config, stop: int, curve: NodeCurve | None = None) -> DataDir | None:
     """Open the data directory, or make a new one; None if told to stop meanwhile.
 
     `stop` is a descriptor that can be read once this process is to end.
     Raises: `storage.errors.StorageError`, OSError.
     """
     try:
-        return DataDir.open(Path(config.data_dir), owner_of(config), lambda: _draw(config, stop))
+        return DataDir.open(
+            Path(config.data_dir), owner_of(config), lambda: _draw(config, stop, curve)
+        )
     except _Stopped:
         return None
 
@@ -60,7 +63,7 @@ def start_anew(config: Config, why: str, error: Exception | None = None) -> None
     )
 
 
-def _draw(config: Config, stop: int) -> Identity:
+def _draw(config: Config, stop: int, curve: NodeCurve | None) -> Identity:
     """Make up a new identity, in the cluster that the other members are, or are to be."""
     is_founder = config.cluster.bootstrap == "new"
     if not is_founder and not seeds_of(config):
@@ -68,7 +71,7 @@ def _draw(config: Config, stop: int) -> Identity:
             f"the data directory {config.data_dir} is empty, cluster.bootstrap is 'existing', and "
             "cluster.members names nobody else who could take this node in"
         )
-    cluster_id = _cluster_of_the_others(config)
+    cluster_id = _cluster_of_the_others(config, curve)
     if cluster_id is None and is_founder:
         # Alone, a founder agrees with nobody: so one that has lost its disk, and does not know that
         # its cluster has grown, is not taken for a part of it.
@@ -83,7 +86,9 @@ def _draw(config: Config, stop: int) -> Identity:
             )
         if select.select([stop], [], [], ASK_AGAIN_S)[0]:
             raise _Stopped
-        cluster_id = _cluster_of_the_others(config)
+        if curve is not None:
+            curve.allowed.look()  # nobody else does, yet
+        cluster_id = _cluster_of_the_others(config, curve)
     return Identity(
         cluster_id=cluster_id,
         node_id=uuid.uuid4().hex,
@@ -93,10 +98,13 @@ def _draw(config: Config, stop: int) -> Identity:
     )
 
 
-def _cluster_of_the_others(config: Config) -> str | None:
+def _cluster_of_the_others(config: Config, curve: NodeCurve | None) -> str | None:
     """Ask each of the other members which cluster it belongs to."""
-    for there in seeds_of(config).values():
-        client = RpcClient(f"tcp://{there.rpc}")
+    for name, there in seeds_of(config).items():
+        secured = None if curve is None else curve.client_of(name)
+        if curve is not None and secured is None:
+            continue
+        client = RpcClient(f"tcp://{there.rpc}", curve=secured)
         try:
             call = Call(timeout_s=ASK_S, consistency="stale")
             status = client.ask(GetCluster(), call).result

@@ -15,6 +15,7 @@ from felix.cli.config_loading import show
 from felix.cli.dev import dev
 from felix.cli.dev_nodes import DevError
 from felix.cli.keygen import keygen_group
+from felix.cli.keygen_curve import keygen_curve
 from felix.cli.options import CONFIG_OPTION, EXIT_CONFIG, EXIT_START, end, load_config
 from felix.cli.recover import recover_group
 from felix.cli.serve import serve
@@ -94,3 +95,5 @@ main.add_command(keygen_group)
 main.add_command(backup_group)
 main.add_command(restore_command)
 main.add_command(recover_group)
+main.add_command(keygen_group)
+keygen_group.add_command(keygen_curve)

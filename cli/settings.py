@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import structlog
+
 from felix.actors.consensus import TICK_S
 from felix.actors.node import NodeSettings
 from felix.cli.config import LISTENERS, Config, MemberConfig
@@ -12,6 +16,11 @@ from felix.proto.ids import NodeId
 from felix.proto.levels import FEATURE_LEVEL
 from felix.proto.raft import Addresses
 from felix.storage.ports import Identity, Owner
+from felix.transport.allow_list import AllowList
+from felix.transport.curve import read_key_pair
+from felix.transport.node_curve import NodeCurve
+
+log = structlog.get_logger("felix.serve")
 
 
 def owner_of(config: Config) -> Owner:
@@ -31,6 +40,28 @@ def seeds_of(config: Config) -> dict[str, Addresses]:
 def addresses_of(member: MemberConfig) -> Addresses:
     """Say where a member is."""
     return Addresses(**{name: getattr(member, name) for name in LISTENERS})
+
+
+def node_curve(config: Config) -> NodeCurve | None:
+    """Read the keys of the ZeroMQ sockets; None: they are not encrypted.
+
+    Raises: OSError (`BadKeyFile`).
+    """
+    files = config.curve
+    if not files.secret_key_file and not files.allow_list_file:
+        return None
+    if not files.secret_key_file or not files.allow_list_file:
+        raise OSError("curve.secret_key_file and curve.allow_list_file belong together")
+    own = read_key_pair(Path(files.secret_key_file))
+    allowed = AllowList(Path(files.allow_list_file))
+    if allowed.node_key(config.name) != own.public:
+        log.warning(
+            "the allow-list has another key of this node, or none: if other nodes have that list, "
+            "they do not meet this one",
+            name=config.name,
+            public_key=own.public,
+        )
+    return NodeCurve(own, allowed)
 
 
 def node_settings(config: Config, identity: Identity, rpc_local: str) -> NodeSettings:

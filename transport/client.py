@@ -22,6 +22,7 @@ from felix.proto.resources import Key, Resource, ResourceKind, Stream
 from felix.proto.updates import MetadataUpdate
 from felix.transport.client_actor import BrokerActor, Failed, Progress
 from felix.transport.client_cache import CacheDamaged, ClientCache
+from felix.transport.curve import ClientCurve
 from felix.transport.sync import BrokerSync
 from felix.transport.sync_records import SyncLimits, SyncStatistics, UpdateInfo
 from felix.transport.view import MetadataView
@@ -55,14 +56,23 @@ class BrokerClient:
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
         limits: SyncLimits | None = None,
         failed: Failed | None = None,
+        curve: ClientCurve | None = None,
     ) -> None:
         """Read the cache; a damaged one is ignored with a warning.
 
+        Nodes that do CURVE are met with `curve`: this broker's key pair (`read_key_pair`), whose
+        public key they know, and their own public keys, one for each of `nodes`, in that order.
+        A broker whose key is not known yet, or not any more, goes on trying.
+
         Callbacks run in the client's own thread, which waits for them; one that raises stops the
-        client, which tells `failed` (default: a log line). Raises: OSError (reading the cache).
+        client, which tells `failed` (default: a log line). Raises: OSError (reading the cache),
+        ValueError.
         """
         if not nodes:
             raise ValueError("a broker client needs at least one node")
+        if curve is not None:
+            curve.check(len(nodes))
+        self._curve = curve
         self._log = structlog.get_logger(__name__)
         self._own_context = context is None
         self._context = context
@@ -95,6 +105,7 @@ class BrokerClient:
             on_update=self._on_update,
             on_snapshot=self._on_snapshot,
             failed=self._failed,
+            curve=self._curve,
         )
 
     def close(self) -> None:

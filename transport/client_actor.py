@@ -18,6 +18,7 @@ from felix.proto.errors import FelixError, Overloaded
 from felix.proto.queries import GetSnapshot, WatchUpdates
 from felix.proto.updates import WATCH_TOPIC, MetadataUpdate, SnapshotChunk, UpdateBatch
 from felix.transport.client_cache import ClientCache
+from felix.transport.curve import ClientCurve
 from felix.transport.rpc_link import Link
 from felix.transport.rpc_wire import decode_reply, encode_request, read_reply
 from felix.transport.socket_actor import SocketActor, handles
@@ -80,11 +81,13 @@ class BrokerActor(SocketActor):
         on_update: Callable[[MetadataUpdate, UpdateInfo], None] | None,
         on_snapshot: Callable[[MetadataView], None] | None,
         failed: Failed | None,
+        curve: ClientCurve | None,
     ) -> None:
         super().__init__(failed or _report)
         self._log = structlog.get_logger(__name__)
         self._context = context
         self._nodes = nodes
+        self._curve = curve
         self._sync = sync
         self._progress = progress
         self._cache = cache
@@ -201,10 +204,9 @@ class BrokerActor(SocketActor):
 
     def _connect(self, number: int, node: int) -> _Session:
         rpc_endpoint, watch_endpoint = self._nodes[node]
-        watch = Link(
-            self._context, zmq.SUB, watch_endpoint, queue_max=WATCH_QUEUE_MAX, topic=WATCH_TOPIC
-        )
-        rpc = Link(self._context, zmq.DEALER, rpc_endpoint, queue_max=RPC_QUEUE_MAX, early=True)
+        connect = partial(Link, self._context, curve=self._curve, node=node)
+        watch = connect(zmq.SUB, watch_endpoint, queue_max=WATCH_QUEUE_MAX, topic=WATCH_TOPIC)
+        rpc = connect(zmq.DEALER, rpc_endpoint, queue_max=RPC_QUEUE_MAX, early=True)
         session = self._session = _Session(number, watch, rpc)
         self.listen(watch.socket, partial(self._on_watch, number))
         self.listen(rpc.socket, partial(self._on_reply, number))

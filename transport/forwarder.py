@@ -12,6 +12,7 @@ from felix.proto import codec
 from felix.proto.errors import FelixError, NoLeader
 from felix.proto.ids import NodeId
 from felix.proto.rpc import Reply
+from felix.transport.node_curve import NodeCurve, Place, Way, way_to
 from felix.transport.options import harden, try_to_connect
 from felix.transport.rpc_server import REPLY_BYTES_MAX, RPC_QUEUE_MAX, Incoming
 
@@ -39,12 +40,14 @@ class Forwarder:
         listen: Callable[[zmq.Socket[bytes], Callable[[list[bytes]], None]], None],
         unlisten: Callable[[zmq.Socket[bytes]], None],
         on_frames: Callable[[list[bytes]], None],
+        curve: NodeCurve | None = None,
     ) -> None:
         """`listen` polls a socket from its first request on: a leader, which passes nothing on,
         polls none. `unlisten` is called before such a socket is closed.
         """
         self._context = context
-        self._addresses: dict[NodeId, str] = {}
+        self._curve = curve
+        self._ways: dict[NodeId, Way] = {}
         self._listen = listen
         self._unlisten = unlisten
         self._on_frames = on_frames
@@ -58,19 +61,24 @@ class Forwarder:
         """Count the requests under way."""
         return len(self._pending)
 
-    def reach(self, addresses: Mapping[NodeId, str]) -> None:
-        """Be connected to exactly these RPC addresses (`host:port`), before the first request."""
-        for node, address in self._addresses.items():
-            if addresses.get(node) != address:
+    def reach(self, places: Mapping[NodeId, Place]) -> None:
+        """Be connected to exactly these RPC sockets, before the first request.
+
+        With CURVE, whose key is not known is not reached.
+        """
+        found = {node: way_to(place, self._curve) for node, place in places.items()}
+        wanted = {node: way for node, way in found.items() if way is not None}
+        for node, way in self._ways.items():
+            if wanted.get(node) != way:
                 socket = self._sockets.pop(node)
                 if node in self._listened:
                     self._listened.remove(node)
                     self._unlisten(socket)
                 socket.close()
-        self._addresses = dict(addresses)
-        for node in addresses:
+        self._ways = wanted
+        for node, way in wanted.items():
             if node not in self._sockets:
-                self._sockets[node] = self._connected(node)
+                self._sockets[node] = self._connected(way)
 
     def forward(self, incoming: Incoming, to: NodeId, timeout_s: float) -> None:
         """Pass a request on. Raises: NoLeader when that node cannot be reached now."""
@@ -83,7 +91,7 @@ class Forwarder:
         )
         socket = self._sockets.get(to)
         if socket is None:
-            raise NoLeader("the leader's address is not known yet", retry_after_ms=100)
+            raise NoLeader("the leader's address or key is not known yet", retry_after_ms=100)
         if to not in self._listened:
             self._listened.add(to)
             self._listen(socket, self._on_frames)
@@ -124,9 +132,11 @@ class Forwarder:
         for socket in self._sockets.values():
             socket.close()
 
-    def _connected(self, node: NodeId) -> zmq.Socket[bytes]:
+    def _connected(self, way: Way) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.DEALER)
         harden(socket, queue_max=RPC_QUEUE_MAX, message_bytes_max=REPLY_BYTES_MAX)
         socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits for a node that is not there
-        try_to_connect(socket, self._addresses[node])
+        if way.curve is not None:
+            way.curve.secure(socket)
+        try_to_connect(socket, way.address)
         return socket

@@ -16,6 +16,7 @@ from felix.proto.errors import FelixError
 from felix.proto.ids import NodeId
 from felix.proto.raft import AnyPeerMessage, PeerFrame
 from felix.proto.rpc import PROTOCOL
+from felix.transport.node_curve import Guard, NodeCurve, Place, Way, way_to
 from felix.transport.options import bind, harden, try_to_connect
 
 PEER_QUEUE_MAX = 512
@@ -26,7 +27,7 @@ PEER_MESSAGE_BYTES_MAX = 64 << 20
 class Peers:
     """Everything a node says to and hears from the other nodes.
 
-    Used by one thread only. Addresses are `host:port`; a name is resolved anew at every connect.
+    Used by one thread only. The host of an address is resolved anew at every connect.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Peers:
         cluster_id: str,
         me: NodeId,
         listen: str,
+        curve: NodeCurve | None = None,
     ) -> None:
         """Open the socket to hear from. Raises: OSError when the port is taken."""
         self.dropped = 0
@@ -45,29 +47,54 @@ class Peers:
         self._cluster_id = cluster_id
         self._me = me
         self._decoder: codec.Decoder[PeerFrame] = codec.Decoder(PeerFrame, PEER_MESSAGE_BYTES_MAX)
-        self.inbox = context.socket(zmq.PULL)
-        harden(self.inbox, queue_max=PEER_QUEUE_MAX, message_bytes_max=PEER_MESSAGE_BYTES_MAX)
-        bind(self.inbox, f"tcp://{listen}")
+        self._listen = listen
+        self._curve = curve
+        self.open_inbox()
         self._outboxes: dict[NodeId, zmq.Socket[bytes]] = {}
-        self._addresses: dict[NodeId, str] = {}
+        self._ways: dict[NodeId, Way] = {}
 
-    def reach(self, addresses: Mapping[NodeId, str]) -> None:
-        """Be connected to exactly these; an address that changed is connected to anew."""
-        wanted = {peer: address for peer, address in addresses.items() if peer != self._me}
-        for peer, address in list(self._addresses.items()):
-            if wanted.get(peer) != address:
+    def open_inbox(self) -> None:
+        """Open the socket to hear from. Raises: OSError when the port is taken."""
+        self.inbox = self._context.socket(zmq.PULL)
+        harden(self.inbox, queue_max=PEER_QUEUE_MAX, message_bytes_max=PEER_MESSAGE_BYTES_MAX)
+        self.guard = None if self._curve is None else Guard(self.inbox, self._curve, "peers")
+        try:
+            bind(self.inbox, f"tcp://{self._listen}")
+        except OSError:
+            self.close_inbox()
+            raise
+
+    def close_inbox(self) -> None:
+        """Hang up on everybody who is connected; the port is free a moment later."""
+        if self.guard is not None:
+            self.guard.close()
+            self.guard = None
+        self.inbox.close()
+
+    def reach(self, places: Mapping[NodeId, Place]) -> None:
+        """Be connected to exactly these; an address or a key that changed means to connect anew.
+
+        With CURVE, whose key is not known is not reached.
+        """
+        wanted = {
+            peer: way_to(one, self._curve) for peer, one in places.items() if peer != self._me
+        }
+        for peer, way in list(self._ways.items()):
+            if wanted.get(peer) != way:
                 self._outboxes.pop(peer).close()
-                del self._addresses[peer]
-        for peer, address in wanted.items():
-            if peer not in self._addresses:
-                self._outboxes[peer] = self._connected(address)
-                self._addresses[peer] = address
+                del self._ways[peer]
+        for peer, found in wanted.items():
+            if found is not None and peer not in self._ways:
+                self._outboxes[peer] = self._connected(found)
+                self._ways[peer] = found
 
-    def _connected(self, address: str) -> zmq.Socket[bytes]:
+    def _connected(self, way: Way) -> zmq.Socket[bytes]:
         outbox = self._context.socket(zmq.PUSH)
         harden(outbox, queue_max=PEER_QUEUE_MAX, message_bytes_max=PEER_MESSAGE_BYTES_MAX)
         outbox.setsockopt(zmq.IMMEDIATE, 1)
-        try_to_connect(outbox, address)
+        if way.curve is not None:
+            way.curve.secure(outbox)
+        try_to_connect(outbox, way.address)
         return outbox
 
     def send(self, message: AnyPeerMessage) -> None:
@@ -95,6 +122,6 @@ class Peers:
 
     def close(self) -> None:
         """Close the sockets; what is not sent yet is dropped."""
-        self.inbox.close()
+        self.close_inbox()
         for outbox in self._outboxes.values():
             outbox.close()

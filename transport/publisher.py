@@ -6,6 +6,7 @@ import zmq
 
 from felix.proto import codec
 from felix.proto.updates import WATCH_TOPIC, WatchHeader
+from felix.transport.node_curve import Guard, NodeCurve
 from felix.transport.options import bind, harden
 
 WATCH_QUEUE_MAX = 1000
@@ -18,13 +19,23 @@ Subscribers share the bytes of a message, so a slow one costs its queue and litt
 class Publisher:
     """An XPUB socket; used by one thread only."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], listen: str) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        listen: str,
+        curve: NodeCurve | None = None,
+    ) -> None:
         """Open and bind the socket. Raises: OSError when the port is taken."""
         self.subscribers = 0
         self.socket = context.socket(zmq.XPUB)
         harden(self.socket, queue_max=WATCH_QUEUE_MAX, message_bytes_max=1 << 16)
         self.socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # hear of every subscriber, not the first
-        bind(self.socket, f"tcp://{listen}")
+        self.guard = None if curve is None else Guard(self.socket, curve, "watch")
+        try:
+            bind(self.socket, f"tcp://{listen}")
+        except OSError:
+            self.close()
+            raise
 
     def send(self, header: WatchHeader, payload: bytes) -> None:
         """Send to all subscribers; never waits."""
@@ -44,4 +55,6 @@ class Publisher:
 
     def close(self) -> None:
         """Close the socket."""
+        if self.guard is not None:
+            self.guard.close()
         self.socket.close()

@@ -23,6 +23,7 @@ from felix.proto.errors import (
     ShuttingDown,
     Unknown,
 )
+from felix.transport.curve import ClientCurve
 from felix.transport.rpc_link import Link
 from felix.transport.rpc_requests import Outstanding, Requests
 from felix.transport.rpc_wire import NOT_NOW, decode_reply, encode_request, read_reply
@@ -75,8 +76,10 @@ class RpcActor(SocketActor):
         endpoints: tuple[str, ...],
         ids: itertools.count[int],
         in_flight_max: int,
+        curve: ClientCurve | None,
     ) -> None:
         super().__init__(_report)
+        self._curve = curve
         self._context = context
         self._endpoints = endpoints
         self._ids = ids
@@ -90,8 +93,15 @@ class RpcActor(SocketActor):
         self._counts = {"retries": 0, "late": 0, "malformed": 0, "lost": 0}
 
     def acquire(self) -> None:
-        for endpoint in self._endpoints:
-            link = Link(self._context, zmq.DEALER, endpoint, queue_max=2 * self._in_flight_max)
+        for number, endpoint in enumerate(self._endpoints):
+            link = Link(
+                self._context,
+                zmq.DEALER,
+                endpoint,
+                queue_max=2 * self._in_flight_max,
+                curve=self._curve,
+                node=number,
+            )
             self._links.append(link)
             self.listen(link.socket, self._on_reply)
             self.listen(link.monitor, partial(self._on_event, link))

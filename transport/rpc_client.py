@@ -15,6 +15,7 @@ import zmq
 from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import DeadlineExceeded, FelixError, ShuttingDown
 from felix.proto.rpc import AnyRequest
+from felix.transport.curve import ClientCurve
 from felix.transport.rpc_actor import GetStatistics, RpcActor, RpcStatistics, Submit, Waiting
 from felix.transport.rpc_wire import encode_request
 
@@ -40,14 +41,20 @@ class RpcClient:
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
         *,
         in_flight_max: int = IN_FLIGHT_MAX,
+        curve: ClientCurve | None = None,
     ) -> None:
         """`endpoint` is a ZeroMQ one (`tcp://host:port`, `ipc:///path`).
 
-        A `context` that is given must belong to the process that asks, and is left open.
+        A `context` that is given must belong to the process that asks, and is left open. `curve`
+        is for nodes that take only encrypted requests; its server keys are those of the endpoints.
+        Raises: ValueError.
         """
         self._endpoints = (endpoint,) if isinstance(endpoint, str) else tuple(endpoint)
         if not self._endpoints or not all("://" in one for one in self._endpoints):
             raise ValueError(f"not ZeroMQ endpoints: {self._endpoints}")
+        if curve is not None:
+            curve.check(len(self._endpoints))
+        self._curve = curve
         self._given_context = context
         self._in_flight_max = in_flight_max
         self._ids = itertools.count(1)
@@ -118,7 +125,9 @@ class RpcClient:
                     # Sockets of the process we were forked from: neither used nor closed here.
                     self._inherited.append(opened)
                 context = self._given_context or zmq.Context()
-                ref = RpcActor.start(context, self._endpoints, self._ids, self._in_flight_max)
+                ref = RpcActor.start(
+                    context, self._endpoints, self._ids, self._in_flight_max, self._curve
+                )
                 opened = self._opened = _Opened(os.getpid(), context, ref)
             return opened
 

@@ -7,6 +7,7 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from felix.transport.curve import ClientCurve
 from felix.transport.options import harden
 from felix.transport.rpc_server import REPLY_BYTES_MAX
 
@@ -26,10 +27,13 @@ class Link:
         queue_max: int,
         topic: bytes | None = None,
         early: bool = False,
+        curve: ClientCurve | None = None,
+        node: int = 0,
     ) -> None:
         """Connect; `topic` is what a SUB socket subscribes to.
 
-        With `early` what is sent before the connection stands waits for it.
+        With `early` what is sent before the connection stands waits for it. With `curve` it is
+        encrypted, for that node.
         """
         self.endpoint = endpoint
         self.up = False
@@ -39,6 +43,8 @@ class Link:
         self.socket.setsockopt(zmq.IMMEDIATE, int(not early))
         if topic is not None:
             self.socket.setsockopt(zmq.SUBSCRIBE, topic)
+        if curve is not None:
+            curve.secure(self.socket, node)
         self.monitor = self.socket.get_monitor_socket(_UP | _DOWN)
         self.socket.connect(endpoint)
 

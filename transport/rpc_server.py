@@ -1,4 +1,7 @@
-"""The server's side of the native API: requests in, replies out, on one ROUTER socket."""
+"""The server's side of the native API: requests in, replies out, on a ROUTER socket.
+
+With CURVE there are two: one for this machine, whose callers are trusted, and an encrypted one.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import zmq
 from felix.proto import codec
 from felix.proto.errors import ErrorReply, FelixError, TooLarge, UnsupportedVersion
 from felix.proto.rpc import NO_RESULT, PROTOCOL, Answer, Reply, Request, RequestEnvelope
+from felix.transport.allow_list import Owner
+from felix.transport.node_curve import Guard, NodeCurve
 from felix.transport.options import bind, harden
 
 RPC_QUEUE_MAX = 10_000
@@ -22,18 +27,43 @@ Route: TypeAlias = tuple[bytes, ...]
 """The frames in front of a request: who asked, and a delimiter if there was one."""
 
 
+class _SecuredRoute(tuple[bytes, ...]):
+    """A route to a caller at the encrypted socket."""
+
+    __slots__ = ()
+
+
+class RpcCaller(msgspec.Struct, frozen=True):
+    """Who sent a request that came encrypted."""
+
+    owner: Owner | None
+    """Of the key, as the allow-list says now; None: it is not in there any more."""
+    address: str
+    """The machine it came from."""
+
+
 class Incoming(msgspec.Struct, frozen=True):
     """A request that can be answered."""
 
     route: Route
     request: Request
+    caller: RpcCaller | None = None
+    """None: it came unencrypted, from this machine."""
 
 
 class RpcServer:
     """Decodes requests under limits and sends replies; used by one thread only."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoints: Sequence[str]) -> None:
-        """Open and bind the socket. Raises: OSError when an endpoint is taken."""
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoints: Sequence[str],
+        curve: NodeCurve | None = None,
+    ) -> None:
+        """Open and bind the sockets; with `curve`, `tcp` endpoints are encrypted.
+
+        Raises: OSError when an endpoint is taken.
+        """
         self.malformed = 0
         """Frames that could not even be answered."""
         self.replies_dropped = 0
@@ -42,15 +72,20 @@ class RpcServer:
         self._envelopes: codec.ForeignDecoder[RequestEnvelope] = codec.ForeignDecoder(
             RequestEnvelope
         )
-        self.socket = context.socket(zmq.ROUTER)
-        harden(self.socket, queue_max=RPC_QUEUE_MAX, message_bytes_max=codec.FOREIGN_BYTES_MAX)
-        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # else replies vanish without a word
+        self.socket = _router(context)
+        self.secured: zmq.Socket[bytes] | None = None
+        self.guard: Guard | None = None
+        if curve is not None:
+            self._allowed = curve.allowed
+            self.secured = _router(context)
+            self.guard = Guard(self.secured, curve, "rpc")
         for endpoint in endpoints:
-            bind(self.socket, endpoint)
+            foreign = self.secured if endpoint.startswith("tcp:") else None
+            bind(foreign or self.socket, endpoint)
 
-    def take(self, frames: list[bytes]) -> Incoming | None:
+    def take(self, frames: list[bytes], route_type: type[Route] = tuple) -> Incoming | None:
         """Decode a request; a faulty one is answered or counted here and gives None."""
-        route = _route_of(frames)
+        route = _route_of(frames, route_type)
         if route is None:
             self.malformed += 1
             return None
@@ -63,6 +98,19 @@ class RpcServer:
             self.refuse(route, request.id, _unsupported(request.protocol))
             return None
         return Incoming(route, request)
+
+    def take_secured(self, frames: list[zmq.Frame]) -> Incoming | None:
+        """Decode a request from the encrypted socket; see `take`.
+
+        Whose the key is, is looked up now: a connection outlives its key's place in the list.
+        """
+        incoming = self.take([frame.bytes for frame in frames], _SecuredRoute)
+        if incoming is None:
+            return None
+        last = frames[-1]
+        owner = self._allowed.find(str(last.get("User-Id")))
+        caller = RpcCaller(owner, str(last.get("Peer-Address")))
+        return Incoming(incoming.route, incoming.request, caller)
 
     def answer(
         self, route: Route, request_id: int, result: Answer, version: int, age_ms: int = 0
@@ -87,15 +135,22 @@ class RpcServer:
         if len(frame) > REPLY_BYTES_MAX:
             self.refuse(route, reply.id, TooLarge("the answer is too large: ask for pages"))
             return
+        socket = self.socket
+        if type(route) is _SecuredRoute and self.secured is not None:
+            socket = self.secured
         try:
             for part in route:
-                self.socket.send(part, _MORE)
-            self.socket.send(frame, _NOBLOCK)
+                socket.send(part, _MORE)
+            socket.send(frame, _NOBLOCK)
         except zmq.ZMQError:  # gone, or its queue is full
             self.replies_dropped += 1
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the sockets."""
+        if self.guard is not None:
+            self.guard.close()
+        if self.secured is not None:
+            self.secured.close()
         self.socket.close()
 
     def _refuse_unread(self, route: Route, frame: bytes, error: FelixError) -> None:
@@ -114,8 +169,15 @@ def _unsupported(protocol: int) -> UnsupportedVersion:
     return UnsupportedVersion(f"protocol {protocol}, this is {PROTOCOL}")
 
 
-def _route_of(frames: list[bytes]) -> Route | None:
+def _router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.ROUTER)
+    harden(socket, queue_max=RPC_QUEUE_MAX, message_bytes_max=codec.FOREIGN_BYTES_MAX)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # else replies vanish without a word
+    return socket
+
+
+def _route_of(frames: list[bytes], route_type: type[Route]) -> Route | None:
     """Split off the route: the identity, and the empty delimiter of a REQ socket."""
     if len(frames) == 2 or (len(frames) == 3 and not frames[1]):
-        return tuple(frames[:-1])
+        return route_type(frames[:-1])
     return None

@@ -36,6 +36,7 @@ _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
 
 FrameHandler = Callable[[list[bytes]], None]
+MessageHandler = Callable[[list[zmq.Frame]], None]
 A = TypeVar("A", bound="SocketActor")
 
 
@@ -190,6 +191,7 @@ class SocketActor(pykka.ThreadingActor):
         super().__init__()
         self._failed = failed
         self._frame_handlers: dict[zmq.Socket[bytes], FrameHandler] = {}
+        self._message_handlers: dict[zmq.Socket[bytes], MessageHandler] = {}
 
     @staticmethod
     def _create_actor_inbox() -> SocketInbox:
@@ -212,9 +214,15 @@ class SocketActor(pykka.ThreadingActor):
         self._frame_handlers[socket] = handler
         self.actor_inbox.add_socket(socket)
 
+    def listen_whole(self, socket: zmq.Socket[bytes], handler: MessageHandler) -> None:
+        """Like `listen`, with what libzmq knows of each frame's sender; it costs more."""
+        self._message_handlers[socket] = handler
+        self.actor_inbox.add_socket(socket)
+
     def unlisten(self, socket: zmq.Socket[bytes]) -> None:
-        """Undo `listen`."""
-        del self._frame_handlers[socket]
+        """Undo `listen` or `listen_whole`."""
+        if self._message_handlers.pop(socket, None) is None:
+            del self._frame_handlers[socket]
         self.actor_inbox.remove_socket(socket)
 
     def after(self, delay_s: float, message: object) -> None:
@@ -231,7 +239,7 @@ class SocketActor(pykka.ThreadingActor):
 
     def on_stop(self) -> None:
         """See `release`."""
-        for socket in list(self._frame_handlers):
+        for socket in [*self._frame_handlers, *self._message_handlers]:
             self.unlisten(socket)
         self.release()
 
@@ -268,6 +276,7 @@ class SocketActor(pykka.ThreadingActor):
         for socket in sockets:
             handler = self._frame_handlers.get(socket)
             if handler is None:
+                self._read_whole(socket)
                 continue
             try:
                 for _ in range(FRAMES_PER_TURN):
@@ -279,3 +288,16 @@ class SocketActor(pykka.ThreadingActor):
                         break
             except zmq.Again:
                 pass  # what could be read was a message that libzmq then dropped
+
+    def _read_whole(self, socket: zmq.Socket[bytes]) -> None:
+        handler = self._message_handlers.get(socket)
+        if handler is None:  # not listened to any more
+            return
+        try:
+            for _ in range(FRAMES_PER_TURN):
+                frames = [socket.recv(_NOBLOCK, copy=False)]
+                while frames[-1].more:
+                    frames.append(socket.recv(_NOBLOCK, copy=False))
+                handler(frames)
+        except zmq.Again:
+            pass

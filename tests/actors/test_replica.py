@@ -53,6 +53,8 @@ class Surroundings:
         self.fanout, self.snapshots, self.me = (Listener.start() for _ in range(3))
         self.shared = WatchPosition()
         self.disk = DiskSpace(Path("/"), 256)
+        self.catalogs: list[Catalog] = []
+        """Those that were said to have other credentials of brokers."""
         self.replica = Replica(
             Catalog(CLUSTER, limits=CatalogLimits()),
             Term(0),
@@ -62,6 +64,7 @@ class Surroundings:
             self.shared,
             lambda *_: None,
             self.disk,
+            self.catalogs.append,
         )
 
     def write(self, index: int) -> None:
@@ -157,3 +160,16 @@ def test_no_snapshot_is_begun_on_a_disk_that_is_nearly_full_and_it_is_said_once(
     with capture_logs() as logs:
         assert not around.replica.begin_dump(MEMBERSHIP)
     assert len(logs) == 1, "another time is said again"
+
+
+def test_the_credentials_of_another_catalog_are_told_and_those_of_the_same_are_not(
+    around: Surroundings,
+) -> None:
+    first = around.replica.catalog
+    around.write(1)
+    assert around.catalogs == [first]
+    snapshot = SnapshotMeta(Index(9), Term(1), MEMBERSHIP, 0, "")
+    other = Catalog(CLUSTER, limits=CatalogLimits())
+    around.replica.begin_load(snapshot)
+    assert around.replica.loaded(snapshot, other)
+    assert around.catalogs == [first, other]

@@ -10,6 +10,7 @@ from types import TracebackType
 from felix.proto.queries import ClusterStatus
 from felix.proto.updates import MetadataUpdate
 from felix.transport.client import BrokerClient
+from felix.transport.curve import ClientCurve
 from felix.transport.sync_records import UpdateInfo
 from felix.transport.view import MetadataView
 from tests.support.cluster import RunningNode
@@ -18,7 +19,7 @@ from tests.support.cluster import RunningNode
 class Follower:
     """A `BrokerClient` with its own record of versions and lags."""
 
-    def __init__(self, nodes: Sequence[RunningNode]) -> None:
+    def __init__(self, nodes: Sequence[RunningNode], curve: ClientCurve | None = None) -> None:
         self.heard = 0
         """Updates it was called back for."""
         self.snapshots: list[int] = []
@@ -35,6 +36,7 @@ class Follower:
             on_update=self._on_update,
             on_snapshot=self._on_snapshot,
             failed=lambda _, error: self.faults.append(repr(error)),
+            curve=curve,
         )
 
     def __enter__(self) -> Follower:

@@ -46,7 +46,9 @@ from felix.proto.errors import FelixError
 from felix.proto.queries import ClusterStatus, GetCluster
 from felix.proto.rpc import AnyRequest
 from felix.storage.data_dir import read_identity
+from felix.transport.curve import ClientCurve
 from felix.transport.rpc_client import RpcClient
+from tests.support.keys import KeyRing
 from tests.support.waiting import eventually
 
 HOST = "127.0.0.1"
@@ -78,12 +80,14 @@ class RunningNode:
         """What `python -m` runs."""
         self.build: Path | None = None
         """The folder with the build that it runs; None: the one under test."""
+        self.curve: ClientCurve | None = None
+        """What a test asks it with."""
         self.is_paused = False
         self.module = "felix"
         """What is run; a stand-in may let the disk fail."""
         self._process: subprocess.Popen[bytes] | None = None
         self.scratch.mkdir(parents=True)
-        self.config_file.write_text(render(config), encoding="utf-8")
+        self.write_config()
 
     @property
     def id(self) -> str:
@@ -91,6 +95,10 @@ class RunningNode:
         identity = read_identity(self.data_dir)
         assert identity is not None
         return identity.node_id
+
+    def write_config(self) -> None:
+        """Write the file that the next process reads."""
+        self.config_file.write_text(render(self.config), encoding="utf-8")
 
     # --- the process --------------------------------------------------------------------------
 
@@ -165,7 +173,7 @@ class RunningNode:
 
     def ask(self, message: AnyRequest, call: Call | None = None) -> Answered:
         """Ask this very node. Raises: FelixError."""
-        client = RpcClient(self.rpc)
+        client = RpcClient(self.rpc, curve=self.curve)
         try:
             return client.ask(message, call or Call())
         finally:
@@ -307,10 +315,12 @@ def cluster(
     limits: LimitsConfig | None = None,
     module: str = "felix",
     disk: Callable[[RunningNode], AbstractContextManager[object]] | None = None,
+    keys: KeyRing | None = None,
 ) -> Iterator[Cluster]:
     """Run a fresh cluster until the block ends; every node is ready when it begins.
 
-    `module` is what is run; `disk` puts something below a node's data before it starts.
+    `module` is what is run; `disk` puts something below a node's data before it starts; `keys`
+    makes the nodes encrypt what they say over ZeroMQ.
     """
     folder = Path(tempfile.mkdtemp(prefix="felix-test-"))  # short: it holds ipc sockets
     found = Cluster(
@@ -331,6 +341,8 @@ def cluster(
     try:
         for node in found.nodes:
             node.module = module
+            if keys is not None:
+                keys.give_to(node)
             if disk is not None:
                 disks.enter_context(disk(node))
         found.start()

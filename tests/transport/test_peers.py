@@ -8,6 +8,7 @@ import zmq
 from felix.proto.addresses import is_address
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.raft import Heartbeat
+from felix.transport.node_curve import Place
 from felix.transport.peers import Peers
 from tests.support.cluster import free_ports
 
@@ -22,7 +23,7 @@ def test_a_member_whose_address_is_none_is_only_not_reached(address: str) -> Non
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     peers = Peers(context, "c", ME, f"127.0.0.1:{free_ports(1)[0]}")
     try:
-        peers.reach({ME: "127.0.0.1:1", OTHER: address})
+        peers.reach({ME: Place("me", "127.0.0.1:1"), OTHER: Place("other", address)})
         peers.send(Heartbeat(ME, OTHER, Term(1), Index(0), 1))
         assert peers.dropped == 1
         peers.reach({})
