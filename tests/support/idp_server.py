@@ -41,12 +41,19 @@ Mood: TypeAlias = Literal[
     "failing",
     "not_json",
     "a_list",
+    "deep",
+    "garbage",
 ]
 """How it answers: `silent` says nothing until the end, `dripping` a byte at a time for ever."""
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 JWKS_PATH = "/keys"
 HUGE_BYTES = 50 << 20
+_UNUSABLE: dict[Mood, bytes] = {
+    "not_json": b"<html>Sign in</html>",
+    "a_list": b"[]",
+    "deep": b'{"keys":' + b"[" * 200_000,
+}
 LINK_LOCAL = "http://169.254.169.254/latest/meta-data/"
 
 
@@ -175,6 +182,8 @@ class IdpServer:
         """End, and let go of those who wait."""
         self._ended.set()
         self.go_down()
+        if self._tls:
+            self._tls.folder.cleanup()
 
     def _serve(self, port: int) -> _Server:
         server = _Server((self._host, port), _Handler)
@@ -218,10 +227,10 @@ class IdpServer:
                 _respond(handler, 200, body, header=("Content-Encoding", "gzip"))
             case "failing":
                 _respond(handler, 500, body)
-            case "not_json":
-                _respond(handler, 200, b"<html>Sign in</html>")
-            case "a_list":
-                _respond(handler, 200, b"[]")
+            case "garbage":
+                handler.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n" * 10)
+            case _:
+                _respond(handler, 200, _UNUSABLE[self.mood])
 
     def _document(self, path: str) -> dict[str, Any] | None:
         if path == JWKS_PATH:
@@ -330,8 +339,8 @@ class _Certificate:
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .sign(key, hashes.SHA256())
         )
-        self._folder = tempfile.TemporaryDirectory(prefix="felix-idp-")
-        path = Path(self._folder.name)
+        self.folder = tempfile.TemporaryDirectory(prefix="felix-idp-")
+        path = Path(self.folder.name)
         certified = certificate.public_bytes(serialization.Encoding.PEM)
         (path / "ca.pem").write_bytes(certified)
         secret = key.private_bytes(
