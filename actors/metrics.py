@@ -38,6 +38,7 @@ class NodeCollector(Collector):
         yield from _catalog(now)
         yield from _watch(now)
         yield from _disk(now)
+        yield from _idp(now)
 
 
 def _raft(now: NodeStatistics) -> Iterable[Metric]:
@@ -143,6 +144,18 @@ def _disk(now: NodeStatistics) -> Iterable[Metric]:
     disk = now.disk
     yield _gauge("felix_disk_free_bytes", "Free space below the data directory.", disk.free_mb * MB)
     yield _gauge("felix_disk_low", "Whether only deletes are taken for want of space.", disk.is_low)
+
+
+def _idp(now: NodeStatistics) -> Iterable[Metric]:
+    idp = now.idp
+    fetches = CounterMetricFamily(
+        "felix_idp_fetches", "Documents asked of identity providers.", labels=["result"]
+    )
+    for result, count in sorted(({"ok": 0} | idp.fetches).items()):
+        fetches.add_metric([result], count)
+    yield fetches
+    yield _gauge("felix_idp_cache_urls", "URLs of identity providers known of.", idp.urls)
+    yield _gauge("felix_idp_waiting", "Requests that wait for identity providers.", idp.waiting)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

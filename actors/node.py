@@ -20,6 +20,8 @@ from felix.actors.consensus import TICK_S, Consensus, MustStop, RaftStatistics
 from felix.actors.disk_space import DiskSpace, DiskStatistics
 from felix.actors.ending import end_failed
 from felix.actors.enrolment import Enrolment
+from felix.actors.idp_keys import IdpKeys, IdpStatistics
+from felix.actors.local_queries import LocalQueries
 from felix.actors.messages import ActorRef, Attach, GetStatistics, HandOver, TurnAway
 from felix.actors.raft_node import RaftNode, RaftNodeParts
 from felix.actors.replica import Replica
@@ -30,6 +32,7 @@ from felix.actors.snapshot_writer import (
     SnapshotWriterActor,
     without_collector,
 )
+from felix.actors.stamping import NewKeySource, Stamping
 from felix.actors.watch_fanout import FanoutStatistics, WatchFanout
 from felix.actors.watch_position import WatchPosition
 from felix.actors.watchdog import Pulse, Watchdog
@@ -45,6 +48,7 @@ from felix.storage.errors import StorageError
 from felix.storage.ports import Recovered
 from felix.transport.contacts import Contacts
 from felix.transport.forwarder import Forwarder
+from felix.transport.outbound import Outbound
 from felix.transport.peers import Peers
 from felix.transport.publisher import Publisher
 from felix.transport.rpc_server import RpcServer
@@ -87,6 +91,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A node that has this many entries still to apply is not ready."""
     disk_free_min_mb: int = 256
     """With less space on the disk only deletes are taken; 0: never mind."""
+    idp_private_addresses: bool = False
+    """Identity providers may be at private addresses, and at loopback ones without TLS."""
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -97,6 +103,7 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     fanout: FanoutStatistics
     snapshots: SnapshotStatistics
     disk: DiskStatistics
+    idp: IdpStatistics
 
 
 class Node:
@@ -110,12 +117,18 @@ class Node:
         data: DataDir,
         fatal: Callable[[str, BaseException], None] | None = None,
         must_stop: Callable[[MustStop], None] = lambda _: None,
+        new_key: NewKeySource | None = None,
     ) -> None:
-        """`must_stop` hears, in an actor's thread, that this node was removed or went wrong."""
+        """`must_stop` hears, in an actor's thread, that this node was removed or went wrong.
+
+        Without `new_key`, which needs a key-encryption key, this node makes no tenants.
+        """
         self._settings = settings
         self._data = data
         self._fatal = fatal or end_failed
         self._must_stop = must_stop
+        self._new_key = new_key
+        self._outbound = Outbound(private_addresses=settings.idp_private_addresses)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._contacts = Contacts()
         self._watch_position = WatchPosition()
@@ -150,6 +163,7 @@ class Node:
             self._data.snapshots.prune([recovered.snapshot, *([older] if older else [])])
         self._fanout = self._start_fanout()
         self._snapshots = self._start_snapshots()
+        self._idp_keys = self._start_idp_keys()
         self._raft = self._start_raft(recovered, catalog)
         self._enrolment = self._start_enrolment()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
@@ -191,7 +205,7 @@ class Node:
         self._watchdog.stop()
         self._disk_space.stop()
         self._contacts.close()
-        for name in ("_enrolment", "_raft", "_snapshots", "_fanout"):
+        for name in ("_enrolment", "_raft", "_idp_keys", "_snapshots", "_fanout"):
             ref: ActorRef | None = getattr(self, name, None)
             if ref is not None and ref.is_alive():
                 with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
@@ -203,11 +217,11 @@ class Node:
         """Ask every actor for its numbers. Raises: pykka.Timeout, pykka.ActorDeadError."""
         asked = [
             ref.ask(GetStatistics(), block=False)
-            for ref in (self._raft, self._fanout, self._snapshots)
+            for ref in (self._raft, self._fanout, self._snapshots, self._idp_keys)
         ]
-        node, fanout, snapshots = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
+        node, fanout, snapshots, idp = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
         return NodeStatistics(
-            node.raft, node.catalog, fanout, snapshots, self._disk_space.statistics()
+            node.raft, node.catalog, fanout, snapshots, self._disk_space.statistics(), idp
         )
 
     def why_not_live(self) -> str | None:
@@ -253,6 +267,9 @@ class Node:
         return self._up(
             SnapshotWriterActor.start(self._failed, self._data.snapshots, self._settings.catalog)
         )
+
+    def _start_idp_keys(self) -> ActorRef:
+        return self._up(IdpKeys.start(self._failed, self._outbound))
 
     def _start_enrolment(self) -> ActorRef:
         settings = self._settings
@@ -313,7 +330,15 @@ class Node:
             self._disk_space,
         )
         service = Service(
-            me.id, replica, consensus, rpc, forwarder, settings.in_flight_max, self._disk_space
+            me.id,
+            replica,
+            consensus,
+            rpc,
+            forwarder,
+            settings.in_flight_max,
+            self._disk_space,
+            LocalQueries(rpc, actor.actor_ref, self._idp_keys),
+            Stamping(self._new_key),
         )
         return RaftNodeParts(consensus, replica, service, peers.inbox, rpc.socket, self._pulse)
 
@@ -328,7 +353,7 @@ class Node:
         return ref
 
     def _attach(self) -> None:
-        self._raft.tell(Attach(self._fanout, self._snapshots))
+        self._raft.tell(Attach(self._fanout, self._snapshots, self._idp_keys))
 
     # --- supervision --------------------------------------------------------------------------
 
@@ -370,6 +395,8 @@ class Node:
             return
         if name == WatchFanout.__name__:
             self._fanout = self._start_fanout()
+        elif name == IdpKeys.__name__:
+            self._idp_keys = self._start_idp_keys()
         else:
             self._snapshots = self._start_snapshots()
         self._attach()
