@@ -104,19 +104,24 @@ def jwks_order(keys: Iterable[SigningKey]) -> tuple[SigningKey, ...]:
 
 
 def why_not_activate(key: SigningKey, now_ms: int, lead_ms: int) -> str | None:
-    """Say why a key cannot sign from now on, or None when it can."""
+    """Say why a key cannot sign from now on, or None when it can.
+
+    With a lead of 0 it does not matter when it was published, nor whether a clock says that it has
+    not been yet.
+    """
     if key.state != "published":
         return f"it is {key.state}"
-    if now_ms - key.state_since_ms < lead_ms:
+    if lead_ms and now_ms - key.state_since_ms < lead_ms:
         return f"it has not been published for {lead_ms} ms"
     return None
 
 
 def why_not_retire(key: SigningKey, now_ms: int, after_ms: int) -> str | None:
-    """Say why a key cannot go, but by being revoked; or None when it can."""
+    """Say why a key cannot go, but by being revoked; or None when it can. 0 is as for a lead."""
     if key.state == "active":
         return "it is active"
-    if key.state == "retiring" and now_ms - key.state_since_ms < after_ms:
+    is_early = after_ms > 0 and now_ms - key.state_since_ms < after_ms
+    if key.state == "retiring" and is_early:
         return f"it has not been retiring for {after_ms} ms"
     return None
 

@@ -131,6 +131,8 @@ def test_a_key_goes_through_its_states_in_one_direction() -> None:
         assert (why_not_retire(key, NOW, 10) is None) == (state != "active")
     assert why_not_activate(held("a", "published", 10).key, NOW, 11) is not None
     assert why_not_retire(held("a", "retiring", 10).key, NOW, 11) is not None
+    assert why_not_activate(held("a", "published", -DAY).key, NOW, 0) is None
+    assert why_not_retire(held("a", "retiring", -DAY).key, NOW, 0) is None
 
 
 def test_a_key_is_seen_anew_when_its_state_changes_or_it_comes_back() -> None:
