@@ -17,6 +17,7 @@ from felix.actors.disk_space import MB
 from felix.actors.node import NodeStatistics
 from felix.core.histogram import HistogramValues
 
+KEY_STATES = ("published", "active", "retiring")
 ROLES = ("follower", "pre_candidate", "candidate", "leader")
 
 
@@ -39,6 +40,7 @@ class NodeCollector(Collector):
         yield from _watch(now)
         yield from _disk(now)
         yield from _idp(now)
+        yield from _keys(now)
 
 
 def _raft(now: NodeStatistics) -> Iterable[Metric]:
@@ -156,6 +158,18 @@ def _idp(now: NodeStatistics) -> Iterable[Metric]:
     yield fetches
     yield _gauge("felix_idp_cache_urls", "URLs of identity providers known of.", idp.urls)
     yield _gauge("felix_idp_waiting", "Requests that wait for identity providers.", idp.waiting)
+
+
+def _keys(now: NodeStatistics) -> Iterable[Metric]:
+    keys = GaugeMetricFamily("felix_signing_keys", "Keys of all tenants.", labels=["state"])
+    for state in KEY_STATES:
+        keys.add_metric([state], now.keys.states.get(state, 0))
+    yield keys
+    yield _gauge(
+        "felix_keys_unsealable",
+        "Signing keys that no key-encryption key of this node can decrypt.",
+        now.keys.unsealable,
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

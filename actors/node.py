@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from random import SystemRandom
 
 import msgspec
@@ -21,6 +22,7 @@ from felix.actors.disk_space import DiskSpace, DiskStatistics
 from felix.actors.ending import end_failed
 from felix.actors.enrolment import Enrolment
 from felix.actors.idp_keys import IdpKeys, IdpStatistics
+from felix.actors.key_manager import KeyHealth, KeyManager, KeyStatistics, KeyTimes
 from felix.actors.local_queries import LocalQueries
 from felix.actors.messages import ActorRef, Attach, GetStatistics, HandOver, TurnAway
 from felix.actors.raft_node import RaftNode, RaftNodeParts
@@ -32,7 +34,7 @@ from felix.actors.snapshot_writer import (
     SnapshotWriterActor,
     without_collector,
 )
-from felix.actors.stamping import NewKeySource, Stamping
+from felix.actors.stamping import Stamping
 from felix.actors.watch_fanout import FanoutStatistics, WatchFanout
 from felix.actors.watch_position import WatchPosition
 from felix.actors.watchdog import Pulse, Watchdog
@@ -46,6 +48,7 @@ from felix.proto.raft import Addresses, Member, Membership
 from felix.storage.data_dir import DataDir
 from felix.storage.errors import StorageError
 from felix.storage.ports import Recovered
+from felix.storage.sealed import Sealer
 from felix.transport.contacts import Contacts
 from felix.transport.forwarder import Forwarder
 from felix.transport.outbound import Outbound
@@ -93,6 +96,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """With less space on the disk only deletes are taken; 0: never mind."""
     idp_private_addresses: bool = False
     """Identity providers may be at private addresses, and at loopback ones without TLS."""
+    keys: KeyTimes = KeyTimes()
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -104,6 +108,7 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     snapshots: SnapshotStatistics
     disk: DiskStatistics
     idp: IdpStatistics
+    keys: KeyStatistics
 
 
 class Node:
@@ -117,17 +122,18 @@ class Node:
         data: DataDir,
         fatal: Callable[[str, BaseException], None] | None = None,
         must_stop: Callable[[MustStop], None] = lambda _: None,
-        new_key: NewKeySource | None = None,
+        sealer: Sealer | None = None,
     ) -> None:
         """`must_stop` hears, in an actor's thread, that this node was removed or went wrong.
 
-        Without `new_key`, which needs a key-encryption key, this node makes no tenants.
+        Without a `sealer`, which needs a key-encryption key, this node makes no tenants.
         """
         self._settings = settings
         self._data = data
         self._fatal = fatal or end_failed
         self._must_stop = must_stop
-        self._new_key = new_key
+        self._sealer = sealer
+        self._key_health = KeyHealth()
         self._outbound = Outbound(private_addresses=settings.idp_private_addresses)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._contacts = Contacts()
@@ -166,6 +172,7 @@ class Node:
         self._idp_keys = self._start_idp_keys()
         self._raft = self._start_raft(recovered, catalog)
         self._enrolment = self._start_enrolment()
+        self._key_manager = self._start_key_manager()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
         self._watchdog.start()
         # What was loaded stays; records are not tracked. The collector finds little, so seldom.
@@ -205,7 +212,7 @@ class Node:
         self._watchdog.stop()
         self._disk_space.stop()
         self._contacts.close()
-        for name in ("_enrolment", "_raft", "_idp_keys", "_snapshots", "_fanout"):
+        for name in ("_key_manager", "_enrolment", "_raft", "_idp_keys", "_snapshots", "_fanout"):
             ref: ActorRef | None = getattr(self, name, None)
             if ref is not None and ref.is_alive():
                 with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
@@ -221,7 +228,13 @@ class Node:
         ]
         node, fanout, snapshots, idp = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
         return NodeStatistics(
-            node.raft, node.catalog, fanout, snapshots, self._disk_space.statistics(), idp
+            node.raft,
+            node.catalog,
+            fanout,
+            snapshots,
+            self._disk_space.statistics(),
+            idp,
+            self._key_health.now,
         )
 
     def why_not_live(self) -> str | None:
@@ -283,6 +296,16 @@ class Node:
             self._must_stop,
         )
 
+    def _start_key_manager(self) -> ActorRef:
+        return KeyManager.start(
+            self._failed,
+            partial(self._contacts.ask, self._settings.rpc_local),
+            self._raft,
+            self._sealer,
+            self._settings.keys,
+            self._key_health,
+        )
+
     def _start_raft(self, recovered: Recovered, catalog: Catalog) -> ActorRef:
         return self._up(
             RaftNode.start(
@@ -338,7 +361,7 @@ class Node:
             settings.in_flight_max,
             self._disk_space,
             LocalQueries(rpc, actor.actor_ref, self._idp_keys),
-            Stamping(self._new_key),
+            Stamping(self._sealer),
         )
         return RaftNodeParts(consensus, replica, service, peers.inbox, rpc.socket, self._pulse)
 
@@ -392,6 +415,9 @@ class Node:
     def _start_anew(self, name: str) -> None:
         if name == Enrolment.__name__:
             self._enrolment = self._start_enrolment()
+            return
+        if name == KeyManager.__name__:
+            self._key_manager = self._start_key_manager()
             return
         if name == WatchFanout.__name__:
             self._fanout = self._start_fanout()

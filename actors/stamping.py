@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeAlias
 
 from felix.proto.commands import (
     BootstrapTenant,
@@ -17,17 +15,15 @@ from felix.proto.commands import (
 from felix.proto.errors import NotEnabled
 from felix.proto.identity import NewKey
 from felix.proto.rpc import Request
-
-NewKeySource: TypeAlias = Callable[[str], NewKey]
-"""Makes a signing key for a tenant, its private half encrypted."""
+from felix.storage.sealed import Sealer
 
 
 class Stamping:
     """Stamps commands; used by one thread."""
 
-    def __init__(self, new_key: NewKeySource | None) -> None:
-        """Without `new_key` the node has no key-encryption key."""
-        self._new_key = new_key
+    def __init__(self, sealer: Sealer | None) -> None:
+        """Without a `sealer` there is no key-encryption key, and no new key."""
+        self._sealer = sealer
 
     def stamp(self, request: Request) -> Stamp:
         """Say who asked and when. Raises: NotEnabled."""
@@ -49,6 +45,6 @@ class Stamping:
                 tenant_id = command.tenant_id
             case _:
                 return None
-        if self._new_key is None:
+        if self._sealer is None:
             raise NotEnabled("no key-encryption key is configured")
-        return self._new_key(tenant_id)
+        return self._sealer.new_key(tenant_id)
