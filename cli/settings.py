@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from felix.actors.consensus import TICK_S
+from felix.actors.key_manager import KeyTimes
 from felix.actors.node import NodeSettings
 from felix.cli.config import LISTENERS, Config, MemberConfig
 from felix.core.catalog.catalog import CatalogLimits
@@ -12,6 +13,7 @@ from felix.proto.ids import NodeId
 from felix.proto.levels import FEATURE_LEVEL
 from felix.proto.raft import Addresses
 from felix.storage.ports import Identity, Owner
+from felix.storage.sealed import Sealer, load_keks
 
 
 def owner_of(config: Config) -> Owner:
@@ -61,7 +63,21 @@ def node_settings(config: Config, identity: Identity, rpc_local: str) -> NodeSet
         trail_entries=config.raft.trail_entries,
         in_flight_max=config.limits.in_flight_max,
         disk_free_min_mb=config.limits.disk_free_min_mb,
+        idp_private_addresses=config.auth.idp_private_addresses,
+        keys=KeyTimes(
+            rotation_period_s=config.keys.rotation_period_s,
+            publish_lead_s=config.keys.publish_lead_s,
+            retire_after_s=config.keys.retire_after_s,
+        ),
     )
+
+
+def sealer_of(config: Config) -> Sealer | None:
+    """Read the key-encryption keys, if there are any. Raises: `storage.sealed.Unsealable`."""
+    keys = config.keys
+    if not (keys.kek_file or keys.kek or keys.previous_kek_files):
+        return None
+    return Sealer(load_keks(keys.kek_file, keys.kek, keys.previous_kek_files))
 
 
 def catalog_limits(config: Config) -> CatalogLimits:
