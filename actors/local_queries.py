@@ -30,8 +30,9 @@ ISSUERS: Final = "IdpIssuer"
 """The table of the catalog."""
 WAITING_MAX: Final = 2048
 PATIENCE: Final = 0.8
-"""The part of a request's time in which the other actor must have answered: an answer that comes
-at the last moment comes too late."""
+"""The part of a request's time in which the other actor answers: at the last moment is too late."""
+PATIENCE_MAX: Final = 0.9
+"""The part after which it is not waited for."""
 
 
 class _Waiting(msgspec.Struct, frozen=True, gc=False):
@@ -55,11 +56,13 @@ class LocalQueries:
         return len(self._waiting)
 
     def attach(self, idp_keys: ActorRef) -> None:
-        """Ask this actor from now on: the one before has failed, and what it was asked with it."""
-        self._idp_keys = idp_keys
+        """Ask this actor from now on."""
+        if idp_keys is not self._idp_keys:
+            self._idp_keys = idp_keys
+            self._give_up(list(self._waiting))  # what the one before was asked has gone with it
 
     def take(self, incoming: Incoming, store: Store) -> None:
-        """Pass a query on. Raises: NotFound, Overloaded."""
+        """Pass a query on. Raises: NotFound, Overloaded, IdpUnavailable."""
         if len(self._waiting) >= WAITING_MAX:
             raise Overloaded("too many requests wait for identity providers", retry_after_ms=500)
         query = incoming.request.message
@@ -73,8 +76,9 @@ class LocalQueries:
         else:
             assert isinstance(query, ProbeIssuer)
             message = ProbeProvider(token, query, patience_s, self._me)
-        self._waiting[token] = _Waiting(incoming, time.monotonic() + timeout_s)
-        tell_if_alive(self._idp_keys, message)  # one that has failed: `sweep` answers
+        if not tell_if_alive(self._idp_keys, message):
+            raise IdpUnavailable("its keys cannot be asked for just now", retry_after_ms=500)
+        self._waiting[token] = _Waiting(incoming, time.monotonic() + PATIENCE_MAX * timeout_s)
 
     def answered(self, message: LocalAnswer, version: int) -> None:
         """Answer the one who asked, if that is not too late."""
@@ -89,9 +93,11 @@ class LocalQueries:
 
     def sweep(self, now: float) -> None:
         """Answer those whose time is up."""
-        late = [token for token, one in self._waiting.items() if one.deadline <= now]
+        self._give_up([token for token, one in self._waiting.items() if one.deadline <= now])
+
+    def _give_up(self, tokens: list[int]) -> None:
         error = IdpUnavailable("no answer within the deadline", retry_after_ms=1000)
-        for token in late:
+        for token in tokens:
             incoming = self._waiting.pop(token).incoming
             self._rpc.refuse(incoming.route, incoming.request.id, error)
 
