@@ -7,8 +7,12 @@ from typing import Any
 import msgspec
 import pykka
 
+from felix.core.auth.idp_cache import KeySource
 from felix.core.catalog.catalog import Catalog
+from felix.proto.errors import FelixError
+from felix.proto.identity import IssuerProbe, Jwks
 from felix.proto.ids import Epoch, Index, NodeId, Term
+from felix.proto.queries import ProbeIssuer
 from felix.proto.raft import Member, Membership, SnapshotMeta
 from felix.proto.updates import RawUpdate
 from felix.transport.allow_list import KeyChange
@@ -33,6 +37,7 @@ class Attach(msgspec.Struct, frozen=True):
 
     fanout: ActorRef
     snapshots: ActorRef
+    idp_keys: ActorRef
 
 
 class KeysChanged(msgspec.Struct, frozen=True):
@@ -58,6 +63,45 @@ class MeetMembers(msgspec.Struct, frozen=True):
     """Members are there, whatever the log says of them up to now."""
 
     members: dict[NodeId, Member]
+
+
+# --- RaftNode <-> IdpKeys -----------------------------------------------------------------------
+
+
+class FindIssuerKeys(msgspec.Struct, frozen=True):
+    """From RaftNode: the keys of an identity provider; `reply_to` gets `LocalAnswer`."""
+
+    token: int
+    source: KeySource
+    missing_kid: str
+    patience_s: float
+    reply_to: ActorRef
+
+
+class ProbeProvider(msgspec.Struct, frozen=True):
+    """From RaftNode: ask a provider who it is; `reply_to` gets `LocalAnswer`."""
+
+    token: int
+    query: ProbeIssuer
+    patience_s: float
+    reply_to: ActorRef
+
+
+class LocalAnswer(msgspec.Struct, frozen=True):
+    """To RaftNode: the answer to one of these."""
+
+    token: int
+    result: Jwks | IssuerProbe | FelixError
+
+
+# --- KeyManager -> RaftNode ---------------------------------------------------------------------
+
+
+class RaiseAlarms(msgspec.Struct, frozen=True):
+    """What an operator should look at, in words; in place of what the same source said before."""
+
+    source: str
+    alarms: tuple[str, ...]
 
 
 # --- from the edges -----------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from felix.actors.disk_space import MB
 from felix.actors.node import NodeStatistics
 from felix.core.histogram import HistogramValues
 
+KEY_STATES = ("published", "active", "retiring")
 ROLES = ("follower", "pre_candidate", "candidate", "leader")
 
 
@@ -44,6 +45,8 @@ class NodeCollector(Collector):
             now.refusals_dropped,
         )
         yield from _handshakes(now)
+        yield from _idp(now)
+        yield from _keys(now)
 
 
 def _raft(now: NodeStatistics) -> Iterable[Metric]:
@@ -160,6 +163,30 @@ def _disk(now: NodeStatistics) -> Iterable[Metric]:
     disk = now.disk
     yield _gauge("felix_disk_free_bytes", "Free space below the data directory.", disk.free_mb * MB)
     yield _gauge("felix_disk_low", "Whether only deletes are taken for want of space.", disk.is_low)
+
+
+def _idp(now: NodeStatistics) -> Iterable[Metric]:
+    idp = now.idp
+    fetches = CounterMetricFamily(
+        "felix_idp_fetches", "Documents asked of identity providers.", labels=["result"]
+    )
+    for result, count in sorted(({"ok": 0} | idp.fetches).items()):
+        fetches.add_metric([result], count)
+    yield fetches
+    yield _gauge("felix_idp_cache_urls", "URLs of identity providers known of.", idp.urls)
+    yield _gauge("felix_idp_waiting", "Requests that wait for identity providers.", idp.waiting)
+
+
+def _keys(now: NodeStatistics) -> Iterable[Metric]:
+    keys = GaugeMetricFamily("felix_signing_keys", "Keys of all tenants.", labels=["state"])
+    for state in KEY_STATES:
+        keys.add_metric([state], now.keys.states.get(state, 0))
+    yield keys
+    yield _gauge(
+        "felix_keys_unsealable",
+        "Signing keys that no key-encryption key of this node can decrypt.",
+        now.keys.unsealable,
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from random import SystemRandom
 
 import msgspec
@@ -20,7 +21,10 @@ from felix.actors.consensus import TICK_S, Consensus, MustStop, RaftStatistics
 from felix.actors.disk_space import DiskSpace, DiskStatistics
 from felix.actors.ending import end_failed
 from felix.actors.enrolment import Enrolment
+from felix.actors.idp_keys import IdpKeys, IdpStatistics
 from felix.actors.key_guard import KeyGuard
+from felix.actors.key_manager import KeyHealth, KeyManager, KeyStatistics, KeyTimes
+from felix.actors.local_queries import LocalQueries
 from felix.actors.messages import (
     ActorRef,
     Attach,
@@ -40,6 +44,7 @@ from felix.actors.snapshot_writer import (
     SnapshotWriterActor,
     without_collector,
 )
+from felix.actors.stamping import Stamping
 from felix.actors.watch_fanout import FanoutStatistics, WatchFanout
 from felix.actors.watch_position import WatchPosition
 from felix.actors.watchdog import Pulse, Watchdog
@@ -55,10 +60,12 @@ from felix.proto.raft import Addresses, Member, Membership
 from felix.storage.data_dir import DataDir
 from felix.storage.errors import StorageError
 from felix.storage.ports import Recovered
+from felix.storage.sealed import Sealer
 from felix.transport.allow_list import KeyChange
 from felix.transport.contacts import Contacts
 from felix.transport.forwarder import Forwarder
 from felix.transport.node_curve import NodeCurve
+from felix.transport.outbound import Outbound
 from felix.transport.peers import Peers
 from felix.transport.publisher import Publisher
 from felix.transport.rpc_client import RpcClient
@@ -103,6 +110,9 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A node that has this many entries still to apply is not ready."""
     disk_free_min_mb: int = 256
     """With less space on the disk only deletes are taken; 0: never mind."""
+    idp_private_addresses: bool = False
+    """Identity providers may be at private addresses, and at loopback ones without TLS."""
+    keys: KeyTimes = KeyTimes()
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -117,6 +127,8 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     """Refused requests that are missing in the audit trail."""
     handshake_failures: dict[tuple[str, str], int]
     """By socket and reason."""
+    idp: IdpStatistics
+    keys: KeyStatistics
 
 
 class Node:
@@ -131,15 +143,20 @@ class Node:
         fatal: Callable[[str, BaseException], None] | None = None,
         must_stop: Callable[[MustStop], None] = lambda _: None,
         curve: NodeCurve | None = None,
+        sealer: Sealer | None = None,
     ) -> None:
         """`must_stop` hears, in an actor's thread, that this node was removed or went wrong.
 
-        Without `curve` the sockets are open to whoever reaches them.
+        Without `curve` the sockets are open to whoever reaches them. Without a `sealer`, which
+        needs a key-encryption key, this node makes no tenants.
         """
         self._settings = settings
         self._data = data
         self._fatal = fatal or end_failed
         self._must_stop = must_stop
+        self._sealer = sealer
+        self._key_health = KeyHealth()
+        self._outbound = Outbound(private_addresses=settings.idp_private_addresses)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._curve = curve
         self._contacts = Contacts(curve)
@@ -179,8 +196,10 @@ class Node:
         self._fanout = self._start_fanout()
         self._snapshots = self._start_snapshots()
         self._refusals = self._start_refusals()
+        self._idp_keys = self._start_idp_keys()
         self._raft = self._start_raft(recovered, catalog)
         self._enrolment = self._start_enrolment()
+        self._key_manager = self._start_key_manager()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
         self._watchdog.start()
         # What was loaded stays; records are not tracked. The collector finds little, so seldom.
@@ -221,7 +240,11 @@ class Node:
         self._disk_space.stop()
         self._contacts.close()
         self._own_socket.close()
-        for name in ("_enrolment", "_raft", "_refusals", "_snapshots", "_fanout", "_guard"):
+        names = (
+            "_key_manager", "_enrolment", "_raft", "_refusals", "_idp_keys", "_snapshots",
+            "_fanout", "_guard",
+        )  # fmt: skip
+        for name in names:
             ref: ActorRef | None = getattr(self, name, None)
             if ref is not None and ref.is_alive():
                 with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
@@ -233,13 +256,13 @@ class Node:
         """Ask every actor for its numbers. Raises: pykka.Timeout, pykka.ActorDeadError."""
         asked = [
             ref.ask(GetStatistics(), block=False)
-            for ref in (self._raft, self._fanout, self._snapshots)
+            for ref in (self._raft, self._fanout, self._snapshots, self._idp_keys)
         ]
         if self._guard is not None:
             # Its answer is not read: what it counts, others count too. But it must be there.
             self._guard.ask(GetStatistics(), timeout=ASK_TIMEOUT_S)
         failures = {} if self._curve is None else self._curve.failures.counts()
-        node, fanout, snapshots = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
+        node, fanout, snapshots, idp = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
         return NodeStatistics(
             node.raft,
             node.catalog,
@@ -248,6 +271,8 @@ class Node:
             self._disk_space.statistics(),
             self._waiting_refusals.dropped_total,
             failures,
+            idp,
+            self._key_health.now,
         )
 
     def why_not_live(self) -> str | None:
@@ -315,6 +340,9 @@ class Node:
         """Put a refused request into the log and the audit trail, in a while; from any thread."""
         tell_if_alive(self._refusals, refusal)
 
+    def _start_idp_keys(self) -> ActorRef:
+        return self._up(IdpKeys.start(self._failed, self._outbound))
+
     def _start_enrolment(self) -> ActorRef:
         settings = self._settings
         return Enrolment.start(
@@ -325,6 +353,16 @@ class Node:
             settings.seeds,
             self._raft,
             self._must_stop,
+        )
+
+    def _start_key_manager(self) -> ActorRef:
+        return KeyManager.start(
+            self._failed,
+            partial(self._contacts.ask, self._settings.rpc_local),
+            self._raft,
+            self._sealer,
+            self._settings.keys,
+            self._key_health,
         )
 
     def _start_raft(self, recovered: Recovered, catalog: Catalog) -> ActorRef:
@@ -386,6 +424,8 @@ class Node:
             settings.in_flight_max,
             self._disk_space,
             self.note_refusal,
+            LocalQueries(rpc, actor.actor_ref, self._idp_keys),
+            Stamping(self._sealer),
         )
         return RaftNodeParts(consensus, replica, service, peers, rpc, self._pulse)
 
@@ -400,7 +440,7 @@ class Node:
         return ref
 
     def _attach(self) -> None:
-        self._raft.tell(Attach(self._fanout, self._snapshots))
+        self._raft.tell(Attach(self._fanout, self._snapshots, self._idp_keys))
 
     # --- supervision --------------------------------------------------------------------------
 
@@ -453,8 +493,13 @@ class Node:
         if name == Refusals.__name__:
             self._refusals = self._start_refusals()
             return
+        if name == KeyManager.__name__:
+            self._key_manager = self._start_key_manager()
+            return
         if name == WatchFanout.__name__:
             self._fanout = self._start_fanout()
+        elif name == IdpKeys.__name__:
+            self._idp_keys = self._start_idp_keys()
         else:
             self._snapshots = self._start_snapshots()
         self._attach()

@@ -21,7 +21,9 @@ from felix.actors.messages import (
     GetStatistics,
     HandOver,
     KeysChanged,
+    LocalAnswer,
     MeetMembers,
+    RaiseAlarms,
     SnapshotLoaded,
     SnapshotPrune,
     SnapshotTaken,
@@ -216,7 +218,16 @@ class RaftNode(SocketActor):
     def _attach(self, message: Attach) -> None:
         self._snapshots = message.snapshots
         self._replica.attach(message.fanout, message.snapshots)
+        self._service.local.attach(message.idp_keys)
         self._consensus.snapshot_skipped()
+
+    @handles(LocalAnswer)
+    def _answered_locally(self, message: LocalAnswer) -> None:
+        self._service.local.answered(message, self._replica.catalog.version)
+
+    @handles(RaiseAlarms)
+    def _alarm(self, message: RaiseAlarms) -> None:
+        self._service.alarms[message.source] = message.alarms
 
     # --- outputs ------------------------------------------------------------------------------
 

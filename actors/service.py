@@ -8,6 +8,7 @@ leads; queries are answered here once this node has applied enough.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Sequence
 
@@ -18,17 +19,19 @@ from felix.actors.backups import Backups
 from felix.actors.consensus import Consensus, Leadership
 from felix.actors.disk_space import DiskSpace
 from felix.actors.leaderless import Leaderless
+from felix.actors.local_queries import LocalQueries
 from felix.actors.operations import Operations
 from felix.actors.read_gate import ReadGate
 from felix.actors.refusals import noted
 from felix.actors.renderings import Rendered, Renderings, chunk_of
 from felix.actors.replica import Replica
+from felix.actors.stamping import Stamping
 from felix.actors.watchers import Watchers
 from felix.core.catalog import validation
 from felix.core.catalog.catalog import Applied
 from felix.proto import codec, levels
 from felix.proto.cluster import AddMember, Operation, UpdateMember
-from felix.proto.commands import Command, Proposal, SetFeatureLevel, Stamp
+from felix.proto.commands import Command, Proposal, SetFeatureLevel
 from felix.proto.errors import (
     DeadlineExceeded,
     ErrorReply,
@@ -48,7 +51,9 @@ from felix.proto.queries import (
     ClusterStatus,
     GetBackup,
     GetCluster,
+    GetIssuerKeys,
     GetSnapshot,
+    ProbeIssuer,
     WatchUpdates,
 )
 from felix.proto.raft import Entry
@@ -103,11 +108,17 @@ class Service:
         in_flight_max: int,
         disk_space: DiskSpace,
         note: Callable[[Refusal], None],
+        local: LocalQueries,
+        stamping: Stamping,
     ) -> None:
         """`in_flight_max` bounds the requests that are accepted and not answered.
 
         `note` puts into the audit trail what is no command; it does not wait.
         """
+        self.local = local
+        self.alarms: dict[str, tuple[str, ...]] = {}
+        """What other actors want an operator to look at."""
+        self._stamping = stamping
         self._node_id = node_id
         self._replica = replica
         self._consensus = consensus
@@ -195,13 +206,7 @@ class Service:
             self._pass_on(incoming, request.timeout_ms / 1000)
             return
         self._disk_space.check(command)
-        stamp = Stamp(
-            time.time_ns() // 1_000_000,
-            request.request_id,
-            request.principal,
-            request.source,
-            request.idempotency_key,
-        )
+        stamp = self._stamping.stamp(request)
         data = codec.encode(Proposal(levels.level_of(command), stamp, command))
         self._tokens += 1
         deadline = time.monotonic() + request.timeout_ms / 1000
@@ -212,6 +217,8 @@ class Service:
         request = incoming.request
         if isinstance(request.message, GetCluster):
             self._describe_cluster(incoming)
+        elif isinstance(request.message, GetIssuerKeys | ProbeIssuer):
+            self.local.take(incoming, self._replica.catalog.store)
         elif request.consistency == "stale":
             self._answer(incoming)
         elif self._leadership.leader_id is None:
@@ -251,7 +258,7 @@ class Service:
             epoch=catalog.epoch,
             digest=catalog.digest,
             members=self._consensus.members(),
-            alarms=self._disk_space.alarms(),
+            alarms=[*self._disk_space.alarms(), *itertools.chain(*self.alarms.values())],
             change_under_way=core.change_is_under_way,
             feature_level=catalog.feature_level,
             removed=[one.id for one in core.membership_at(core.commit).removed],
@@ -481,6 +488,7 @@ class Service:
         """Answer whatever has waited as long as it may."""
         now = time.monotonic()
         self._backups.sweep(now)
+        self.local.sweep(now)
         late = [token for token, one in self._commands.items() if one.deadline <= now]
         error = DeadlineExceeded("no quorum within the deadline", retry_after_ms=1000)
         for token in late:
@@ -512,6 +520,7 @@ class Service:
             + len(self._forwarder)
             + len(self._leaderless)
             + len(self._operations)
+            + len(self.local)
         )
 
     def statistics(self) -> CatalogStatistics:

@@ -26,7 +26,7 @@ from felix.cli.doors import open_doors
 from felix.cli.http_child import http_processes
 from felix.cli.opening import open_data_dir, start_anew
 from felix.cli.options import EXIT_START
-from felix.cli.settings import node_curve, node_settings
+from felix.cli.settings import node_curve, node_settings, sealer_of
 from felix.core.catalog.dump import BadDump
 from felix.http.probes import ProbeServer, create_probe_app
 from felix.http.tls import TlsFiles
@@ -97,6 +97,7 @@ def serve(config: Config) -> int:
 
 
 def _serve(config: Config, stop: Stop) -> MustStop | None:
+    sealer = sealer_of(config)
     with contextlib.ExitStack() as stack:
         curve = node_curve(config)
         data = open_data_dir(config, stop.reading, curve)
@@ -109,7 +110,7 @@ def _serve(config: Config, stop: Stop) -> MustStop | None:
             raise
         rpc_local = stack.enter_context(_local_rpc(data.path))
         settings = node_settings(config, data.identity, rpc_local)
-        node = Node(settings, data, must_stop=stop.must_stop, curve=curve)
+        node = Node(settings, data, must_stop=stop.must_stop, curve=curve, sealer=sealer)
         stack.callback(node.stop)
         node.start()
         stack.enter_context(_probes(config, node))

@@ -7,6 +7,7 @@ from pathlib import Path
 import structlog
 
 from felix.actors.consensus import TICK_S
+from felix.actors.key_manager import KeyTimes
 from felix.actors.node import NodeSettings
 from felix.cli.config import LISTENERS, Config, MemberConfig
 from felix.core.catalog.catalog import CatalogLimits
@@ -16,6 +17,7 @@ from felix.proto.ids import NodeId
 from felix.proto.levels import FEATURE_LEVEL
 from felix.proto.raft import Addresses
 from felix.storage.ports import Identity, Owner
+from felix.storage.sealed import Sealer, load_keks
 from felix.transport.allow_list import AllowList
 from felix.transport.curve import read_key_pair
 from felix.transport.node_curve import NodeCurve
@@ -92,7 +94,21 @@ def node_settings(config: Config, identity: Identity, rpc_local: str) -> NodeSet
         trail_entries=config.raft.trail_entries,
         in_flight_max=config.limits.in_flight_max,
         disk_free_min_mb=config.limits.disk_free_min_mb,
+        idp_private_addresses=config.auth.idp_private_addresses,
+        keys=KeyTimes(
+            rotation_period_s=config.keys.rotation_period_s,
+            publish_lead_s=config.keys.publish_lead_s,
+            retire_after_s=config.keys.retire_after_s,
+        ),
     )
+
+
+def sealer_of(config: Config) -> Sealer | None:
+    """Read the key-encryption keys, if there are any. Raises: `storage.sealed.Unsealable`."""
+    keys = config.keys
+    if not (keys.kek_file or keys.kek or keys.previous_kek_files):
+        return None
+    return Sealer(load_keks(keys.kek_file, keys.kek, keys.previous_kek_files))
 
 
 def catalog_limits(config: Config) -> CatalogLimits:

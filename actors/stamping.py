@@ -1,0 +1,50 @@
+"""Puts on a command what only the node that proposes it can know: the time, and a new key."""
+
+from __future__ import annotations
+
+import time
+
+from felix.proto.commands import (
+    BootstrapTenant,
+    Command,
+    CreateTenant,
+    RetireSigningKey,
+    StageSigningKey,
+    Stamp,
+)
+from felix.proto.errors import NotEnabled
+from felix.proto.identity import NewKey
+from felix.proto.rpc import Request
+from felix.storage.sealed import Sealer
+
+
+class Stamping:
+    """Stamps commands; used by one thread."""
+
+    def __init__(self, sealer: Sealer | None) -> None:
+        """Without a `sealer` there is no key-encryption key, and no new key."""
+        self._sealer = sealer
+
+    def stamp(self, request: Request) -> Stamp:
+        """Say who asked and when. Raises: NotEnabled."""
+        return Stamp(
+            time.time_ns() // 1_000_000,
+            request.request_id,
+            request.principal,
+            request.source,
+            request.idempotency_key,
+            self._key_for(request.message),
+        )
+
+    def _key_for(self, command: object) -> NewKey | None:
+        assert isinstance(command, Command)
+        match command:
+            case CreateTenant() | BootstrapTenant() | StageSigningKey():
+                tenant_id = command.tenant_id
+            case RetireSigningKey(revoke=True):
+                tenant_id = command.tenant_id
+            case _:
+                return None
+        if self._sealer is None:
+            raise NotEnabled("no key-encryption key is configured")
+        return self._sealer.new_key(tenant_id)
