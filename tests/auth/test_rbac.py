@@ -158,6 +158,15 @@ def test_s3_what_is_no_role_is_never_followed_as_one() -> None:
     assert closure(source, ["bob"]) == ("bob",)
 
 
+def test_a_book_knows_which_subjects_it_mentions() -> None:
+    source = book([("alice", "tenant:acme", "rbac.view")], [("group:ops", "role:x")])
+    assert [source.mentions(one) for one in ("alice", "group:ops", "group:hr")] == [
+        True,
+        True,
+        False,
+    ]
+
+
 def test_an_evaluation_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rbac, "REACH_MAX", 3)
     source = book((), [("alice", f"role:{number}") for number in range(3)])
