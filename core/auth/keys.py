@@ -18,12 +18,12 @@ from felix.proto.commands import ActivateSigningKey, Command, RetireSigningKey, 
 from felix.proto.identity import SealedKey
 from felix.proto.resources import KeyState, SigningKey
 
-TRANSITIONS: Final[dict[KeyState, KeyState | None]] = {
-    "published": "active",
-    "active": "retiring",
-    "retiring": None,
+TRANSITIONS: Final[dict[KeyState, tuple[KeyState | None, ...]]] = {
+    "published": ("active", None),
+    "active": ("retiring",),
+    "retiring": (None,),
 }
-"""What follows a state; None: the key is deleted. A revoked key is deleted from any."""
+"""What may follow a state; None: the key is deleted. A revoked key is deleted from any."""
 
 IN_JWKS_ORDER: Final[tuple[KeyState, ...]] = ("active", "retiring", "published")
 
@@ -109,7 +109,7 @@ def why_not_activate(key: SigningKey, now_ms: int, lead_ms: int) -> str | None:
     With a lead of 0 it does not matter when it was published, nor whether a clock says that it has
     not been yet.
     """
-    if key.state != "published":
+    if "active" not in TRANSITIONS[key.state]:
         return f"it is {key.state}"
     if lead_ms and now_ms - key.state_since_ms < lead_ms:
         return f"it has not been published for {lead_ms} ms"
@@ -118,8 +118,8 @@ def why_not_activate(key: SigningKey, now_ms: int, lead_ms: int) -> str | None:
 
 def why_not_retire(key: SigningKey, now_ms: int, after_ms: int) -> str | None:
     """Say why a key cannot go, but by being revoked; or None when it can. 0 is as for a lead."""
-    if key.state == "active":
-        return "it is active"
+    if None not in TRANSITIONS[key.state]:
+        return f"it is {key.state}"
     is_early = after_ms > 0 and now_ms - key.state_since_ms < after_ms
     if key.state == "retiring" and is_early:
         return f"it has not been retiring for {after_ms} ms"

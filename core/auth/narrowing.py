@@ -64,6 +64,9 @@ def _read_hint(text: str) -> Object | None:
 
 
 def _inside(permission: Permission, hints: tuple[Object, ...]) -> Iterator[Permission]:
+    if any(hint.contains(permission.object) for hint in hints):
+        yield permission
+        return
     for hint in hints:
         common = overlap(permission.object, hint)
         if common is not None and _fits(permission, common):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from felix.core.auth.acl import Acl, AclPermission, acls_of, rules_of_acl
@@ -102,6 +102,7 @@ ACLS = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=100)
 @given(ACLS, st.randoms())
 def test_access_lists_come_back_exactly_as_they_went(acls: list[Acl], chance: Random) -> None:
     rules = [rule for one in acls for rule in rules_of_acl(one)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from felix.core.auth.delegation import (
@@ -214,6 +214,7 @@ POLICIES = st.lists(
 GROUPINGS = st.lists(st.builds(Grouping, st.just(T), SUBJECTS, SUBJECTS), max_size=8)
 
 
+@settings(deadline=None, max_examples=300)
 @given(POLICIES, GROUPINGS)
 def test_the_search_for_an_admin_agrees_with_the_evaluation(
     rules: list[Policy], assigned: list[Grouping]

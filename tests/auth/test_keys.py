@@ -124,7 +124,9 @@ def test_the_key_that_signs_is_the_first_of_the_key_set() -> None:
 
 
 def test_a_key_goes_through_its_states_in_one_direction() -> None:
-    assert TRANSITIONS == {"published": "active", "active": "retiring", "retiring": None}
+    order: list[KeyState | None] = ["published", "active", "retiring", None]
+    for state, following in TRANSITIONS.items():
+        assert all(order.index(one) > order.index(state) for one in following)
     for state in TRANSITIONS:
         key = held("a", state, 10).key
         assert (why_not_activate(key, NOW, 10) is None) == (state == "published")

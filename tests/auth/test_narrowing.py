@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from felix.core.auth.narrowing import HINTS_MAX, narrow
@@ -169,6 +169,7 @@ def atoms(one: Object) -> set[Object]:
     return {atom for atom in ATOMS if one.contains(atom)}
 
 
+@settings(deadline=None, max_examples=300)
 @given(OBJECTS, OBJECTS)
 def test_an_overlap_is_exactly_what_is_inside_both(one: str, other: str) -> None:
     left, right = read_object(one), read_object(other)
@@ -180,6 +181,12 @@ def test_an_overlap_is_exactly_what_is_inside_both(one: str, other: str) -> None
     assert overlap(right, left) == common
 
 
+@settings(deadline=None, max_examples=300)
+@example(
+    held=[Permission("rbac.view", Object("tenant", ("b",)))],
+    requested=None,
+    resources=["namespace:b/a", "stream:b/*/*"],  # neither is inside the other
+)
 @given(PERMISSIONS, st.none() | st.lists(st.sampled_from(sorted(ACTIONS))), st.lists(OBJECTS))
 def test_nothing_is_ever_wider_than_asked_and_granted(
     held: list[Permission], requested: list[str] | None, resources: list[str]
@@ -196,6 +203,7 @@ def test_nothing_is_ever_wider_than_asked_and_granted(
     assert narrow(kept, wanted, tuple(resources)) == kept
 
 
+@settings(deadline=None, max_examples=300)
 @given(PERMISSIONS, st.lists(OBJECTS))
 def test_everything_both_asked_and_granted_on_its_own_kind_is_kept(
     held: list[Permission], resources: list[str]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from felix.core.auth import rbac
@@ -158,6 +158,15 @@ def test_s3_what_is_no_role_is_never_followed_as_one() -> None:
     assert closure(source, ["bob"]) == ("bob",)
 
 
+def test_a_book_knows_which_subjects_it_mentions() -> None:
+    source = book([("alice", "tenant:acme", "rbac.view")], [("group:ops", "role:x")])
+    assert [source.mentions(one) for one in ("alice", "group:ops", "group:hr")] == [
+        True,
+        True,
+        False,
+    ]
+
+
 def test_an_evaluation_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rbac, "REACH_MAX", 3)
     source = book((), [("alice", f"role:{number}") for number in range(3)])
@@ -176,6 +185,7 @@ POLICIES = st.lists(
 GROUPINGS = st.lists(st.builds(Grouping, st.just(T), SUBJECTS, SUBJECTS))
 
 
+@settings(deadline=None, max_examples=300)
 @given(POLICIES, GROUPINGS, st.lists(SUBJECTS), st.randoms())
 def test_an_index_and_the_order_of_rules_make_no_difference(
     rules: list[Policy],
@@ -191,6 +201,7 @@ def test_an_index_and_the_order_of_rules_make_no_difference(
     assert closure(source, subjects) == closure(Bare(rules, assigned), subjects)
 
 
+@settings(deadline=None, max_examples=300)
 @given(POLICIES, GROUPINGS, SUBJECTS, OBJECTS, st.sampled_from(sorted(ACTIONS)))
 def test_explaining_and_enforcing_agree(
     rules: list[Policy], assigned: list[Grouping], subject: str, about: str, action: str
@@ -214,6 +225,7 @@ def test_explaining_and_enforcing_agree(
         assert not told.nearest
 
 
+@settings(deadline=None, max_examples=300)
 @given(st.sampled_from(sorted(ACTIONS)), OBJECTS, st.sampled_from(sorted(ACTIONS)), OBJECTS)
 def test_a_caller_and_an_evaluation_understand_permissions_alike(
     held: str, on: str, action: str, about: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from felix.core.auth.objects import overlap
@@ -78,6 +78,7 @@ HELD = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=300)
 @given(HELD, TARGETS)
 def test_something_is_seen_exactly_if_it_has_something_in_common_with_a_permission(
     objects: list[Object], target: Object
