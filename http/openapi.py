@@ -10,7 +10,7 @@ import falcon
 import msgspec
 
 from felix.http.errors import Envelope
-from felix.http.routes import ANY_REFUSALS, Parameter, Route
+from felix.http.route import ANY_REFUSALS, Parameter, Route
 
 OPENAPI_PATH: Final = "/v1/openapi.json"
 _REF: Final = "#/components/schemas/{name}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -21,62 +21,11 @@ from felix.http.cluster import (
 from felix.http.desk import Desk
 from felix.http.metadata import MetadataSnapshot, MetadataWatch
 from felix.http.namespaces import Namespaces, OneNamespace
+from felix.http.route import CONSISTENCY, KEY, PAGING, PRECONDITION, Parameter, Route
 from felix.http.streams import OneStream, Streams
 from felix.http.system import Info, OneRegion, Regions, SystemHealth
 from felix.http.tenants import OneTenant, Tenants
 from felix.proto.queries import Feed
-
-Method = Literal["GET", "POST", "PATCH", "DELETE"]
-
-
-class Parameter(msgspec.Struct, frozen=True):
-    """A query parameter or a header."""
-
-    name: str
-    summary: str
-    place: Literal["query", "header"] = "query"
-    kind: Literal["integer", "string"] = "string"
-
-
-class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """One method on one path. HEAD works wherever GET does."""
-
-    method: Method
-    path: str
-    resource: Callable[[Desk], object]
-    """Makes the Falcon resource; the first route of a path makes it for all its methods."""
-    operation: str
-    """Unique name of the operation."""
-    summary: str
-    request: type[msgspec.Struct] | None = None
-    response: type[msgspec.Struct] | None = None
-    is_file: bool = False
-    """The answer is bytes, not JSON."""
-    status: int = 200
-    refusals: tuple[int, ...] = ()
-    """Statuses of its own; those that any request may get are in `ANY_REFUSALS`."""
-    parameters: tuple[Parameter, ...] = ()
-
-
-ANY_REFUSALS: Final = (400, 408, 413, 429, 500, 503)
-
-CONSISTENCY: Final = Parameter(
-    "consistency", "`linearizable` (default), or `stale` to read what this node has"
-)
-PAGING: Final = (
-    Parameter("filter", "keep the names that contain this; with `*` or `?` a whole-name pattern"),
-    Parameter("page_size", "at most this many items; without it the whole list", kind="integer"),
-    Parameter("page_token", "`next_page_token` of the page before"),
-    CONSISTENCY,
-)
-KEY: Final = Parameter(
-    "Idempotency-Key", "same key and same request: one effect, one answer", "header"
-)
-PRECONDITION: Final = (
-    KEY,
-    Parameter("If-Match", 'the version in quotes, as in `"42"`: else 412', "header"),
-    Parameter("expected_version", "the same as `If-Match`, without quotes", kind="integer"),
-)
 
 _TENANT: Final = "/v1/tenants/{tenant_id}"
 _NAMESPACE: Final = _TENANT + "/namespaces/{namespace}"

@@ -11,7 +11,8 @@ import pytest
 from felix.http.desk import Desk
 from felix.http.errors import STATUS_BY_CODE
 from felix.http.openapi import OPENAPI_PATH
-from felix.http.routes import ANY_REFUSALS, ROUTES, Route
+from felix.http.route import ANY_REFUSALS, Route
+from felix.http.routes import ROUTES
 from felix.http.settings import HttpSettings
 from tests.http.helpers import client_of, filled_client
 from tests.support.local_control_plane import LocalControlPlane
