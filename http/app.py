@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 import falcon
@@ -13,6 +14,7 @@ from felix.http.desk import Desk
 from felix.http.docs_page import DocsPage, DocsRedirect
 from felix.http.middleware import AccessLog, RequestId, StrictPath
 from felix.http.openapi import OPENAPI_PATH, OpenApi, openapi
+from felix.http.route import Route
 from felix.http.routes import ROUTES
 from felix.http.settings import HttpSettings
 from felix.proto.control_plane import ControlPlane
@@ -30,17 +32,28 @@ class Segment(BaseConverter):
         return value or None
 
 
+class Rest(BaseConverter):
+    """Match what is left of a path, slashes and all, but not nothing."""
+
+    CONSUME_MULTIPLE_SEGMENTS = True
+
+    def convert(self, value: Iterable[str]) -> str | None:  # type: ignore[override]  # by the flag
+        """Put the segments together again."""
+        return "/".join(value) or None
+
+
 def create_app(control_plane: ControlPlane, settings: HttpSettings) -> App:
     """Build the app on something that can be asked."""
     app: App = falcon.App(middleware=[RequestId(), AccessLog(), StrictPath()])
     app.router_options.converters["segment"] = Segment
+    app.router_options.converters["rest"] = Rest
     errors.install(app)
     desk = Desk(control_plane, settings)
     seen: set[str] = set()
     for route in ROUTES:
         if route.path not in seen:
             seen.add(route.path)
-            app.add_route(_FIELD.sub(r"{\1:segment}", route.path), route.resource(desk))
+            app.add_route(_template(route), route.resource(desk))
     document = openapi(ROUTES, settings.api_version)
     app.add_route(OPENAPI_PATH, OpenApi(document))
     page = DocsPage(document)
@@ -48,3 +61,8 @@ def create_app(control_plane: ControlPlane, settings: HttpSettings) -> App:
     app.add_route("/docs/", page)
     app.add_route("/docs/{page:path}", page)
     return app
+
+
+def _template(route: Route) -> str:
+    template = _FIELD.sub(r"{\1:segment}", route.path)
+    return f"{template.removesuffix(':segment}')}:rest}}" if route.has_slashes else template

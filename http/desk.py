@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 import falcon
@@ -95,9 +96,13 @@ class Desk:
 
 
 def answer(
-    resp: falcon.Response, body: msgspec.Struct, *, status: int = 200, version: int | None = None
+    resp: falcon.Response,
+    body: msgspec.Struct | Sequence[msgspec.Struct],
+    *,
+    status: int = 200,
+    version: int | None = None,
 ) -> None:
-    """Render a record; `version` of a single object becomes its entity tag."""
+    """Render a record, or several; `version` of a single object becomes its entity tag."""
     resp.status = status
     resp.content_type = falcon.MEDIA_JSON
     resp.data = msgspec.json.encode(body)
@@ -159,6 +164,17 @@ def page_size_of(req: falcon.Request) -> int:
 def text_of(req: falcon.Request, name: str) -> str:
     """Read text from the query; of repeated keys the last one counts."""
     return req.get_param(name) or ""
+
+
+def flag_of(req: falcon.Request, name: str) -> bool:
+    """Read yes or no from the query; no where it is not given. Raises: ValidationFailed."""
+    match req.get_param(name) or "false":
+        case "true" | "1":
+            return True
+        case "false" | "0":
+            return False
+        case _:
+            raise invalid(name, "must be true or false")
 
 
 def invalid(name: str, problem: str) -> ValidationFailed:

@@ -33,8 +33,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Unique name of the operation."""
     summary: str
     access: Access = Access("open")
+    has_slashes: bool = False
+    """The last field of the path may hold slashes, encoded or not: an issuer is a URL."""
     request: type[msgspec.Struct] | None = None
+    body_is_optional: bool = False
     response: type[msgspec.Struct] | None = None
+    is_list: bool = False
+    """The answer is a bare array of `response`."""
     is_file: bool = False
     """The answer is bytes, not JSON."""
     status: int = 200

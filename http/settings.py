@@ -33,6 +33,12 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     open_feeds: bool = False
     """Change feeds and snapshots need no credential."""
     issuer_changes_need_cluster: bool = False
+    idp_private_addresses: bool = False
+    """Identity providers may be at private addresses, and at loopback ones without TLS."""
+    key_publish_lead_s: int = 3_900
+    """A signing key has to be published for so long before it signs, unless that is forced."""
+    key_retire_after_s: int = 1_800
+    """A signing key stays for so long after it signed last, unless it is revoked."""
     client_requests_per_s: int = 0
     """From one address, by one worker; 0: no bound."""
     identity: IdentitySettings = IdentitySettings()

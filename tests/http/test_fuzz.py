@@ -11,7 +11,8 @@ from falcon.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from felix.http.routes import ROUTES, Route
+from felix.http.route import Route
+from felix.http.routes import ROUTES
 from tests.http.helpers import CACHE, MEMBER, NAMESPACE, STREAM, TENANT, filled_client
 
 CLIENT = filled_client(watch_wait_ms_max=1)
