@@ -8,7 +8,7 @@ import msgspec
 
 from felix.http.identity_bodies import AclPermission
 from felix.http.views import rfc3339
-from felix.proto.identity import BrokerCredential, IdpIssuer, IssuerProbe
+from felix.proto.identity import BrokerCredential, IdpIssuer, IssuerProbe, Policy
 from felix.proto.resources import KeyState, SigningKey
 
 
@@ -98,6 +98,34 @@ class GroupingView(msgspec.Struct, frozen=True):
 
     user: str
     role: str
+
+
+class MayView(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether somebody may do something."""
+
+    allowed: bool
+    principal: str
+    """Empty where only groups were asked about."""
+    action: str
+    object: str
+
+
+class ExplanationView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why somebody may do something, or not."""
+
+    allowed: bool
+    principal: str
+    action: str
+    object: str
+    permission: str | None
+    """What allows it."""
+    implied_by: str | None
+    """What the rule says, where the permission only follows from it."""
+    rule: PolicyView | None
+    chain: list[str]
+    """From whom was asked about, through roles, to the subject of the rule."""
+    nearest: list[PolicyView]
+    """If it is not allowed: rules with the same action on other objects."""
 
 
 class AclView(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,6 +249,11 @@ def probe_view(issuer: str, jwks_url: str | None, probe: IssuerProbe) -> IssuerP
         keys=probe.keys,
         problem=probe.problem,
     )
+
+
+def policy_view(policy: Policy) -> PolicyView:
+    """Render a rule."""
+    return PolicyView(policy.subject, policy.object, policy.action)
 
 
 def credential_view(credential: BrokerCredential) -> CredentialView:

@@ -7,7 +7,7 @@ import falcon
 from felix.http.body_or_query import read_either
 from felix.http.desk import Desk, answer
 from felix.http.identity_bodies import GroupingBody, PolicyBody
-from felix.http.identity_views import GroupingView, PolicyView
+from felix.http.identity_views import GroupingView, policy_view
 from felix.http.rights import caller_of, scopes_for
 from felix.identity.caller import Caller
 from felix.proto.commands import ChangeGroupings, ChangePolicies
@@ -28,7 +28,7 @@ class Policies:
         viewer = viewer_of(req, tenant_id)
         view = self._desk.ask(req, resp, GetTenantIdentity(tenant_id=tenant_id), IdentityView)
         found = visible(viewer, view.policies)
-        answer(resp, [PolicyView(one.subject, one.object, one.action) for one in found])
+        answer(resp, [policy_view(one) for one in found])
 
     on_head = on_get
 
