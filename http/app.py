@@ -37,7 +37,7 @@ class Rest(BaseConverter):
 
     CONSUME_MULTIPLE_SEGMENTS = True
 
-    def convert(self, value: Iterable[str]) -> str | None:  # type: ignore[override]  # by the flag
+    def convert(self, value: Iterable[str]) -> str | None:
         """Put the segments together again."""
         return "/".join(value) or None
 

@@ -10,6 +10,7 @@ import falcon
 import msgspec
 
 from felix.http.bodies import INTEGER_MAX
+from felix.http.gatekeeping import Gatekeeping
 from felix.http.settings import HttpSettings
 from felix.http.strict_json import read_object
 from felix.proto.commands import Command
@@ -29,9 +30,15 @@ _ENTITY_TAG: Final = re.compile(r'"([0-9]{1,19})"', re.ASCII)
 class Desk:
     """The control plane as resources use it."""
 
-    def __init__(self, control_plane: ControlPlane, settings: HttpSettings) -> None:
+    def __init__(
+        self,
+        control_plane: ControlPlane,
+        settings: HttpSettings,
+        gatekeeper: Gatekeeping | None = None,
+    ) -> None:
         self._control_plane = control_plane
         self.settings = settings
+        self.gatekeeper = gatekeeper
 
     def ask(
         self,

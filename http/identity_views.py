@@ -12,17 +12,16 @@ from felix.proto.identity import BrokerCredential, IdpIssuer, IssuerProbe, Polic
 from felix.proto.resources import KeyState, SigningKey
 
 
-class TokenView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
     """A Felix token."""
 
     felix_token: str
     expires_in: int
     """Seconds."""
-    token_type: str
-    """Always `Bearer`."""
-    refresh_token: str | None = None
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the word of RFC 6749, no secret
+    refresh_token: str | msgspec.UnsetType = msgspec.UNSET
     """Where one was asked for."""
-    refresh_expires_in: int | None = None
+    refresh_expires_in: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class JwkView(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
 
 import falcon
+from urllib3.util import Url
 
 from felix.http.desk import Desk, answer, flag_of, invalid, text_of
 from felix.http.identity_bodies import IssuerBody
@@ -18,14 +17,13 @@ from felix.proto.commands import DeleteIssuer, NewIssuer, PutIssuer
 from felix.proto.errors import Forbidden, NotFound, ValidationFailed
 from felix.proto.identity import Done, IdentityView, IdpIssuer, IssuerProbe
 from felix.proto.queries import GetTenantIdentity, ProbeIssuer
+from felix.transport.outbound import FetchFailed, check_url
 
 PROBE_PATIENCE_S: Final = 10.0
 """On top of the usual timeout: it is another service that takes this time."""
-URL_CHARS_MAX: Final = 2048
 
 _SHORT_ID: Final = re.compile(r"[0-9a-f]{12}", re.ASCII)
 _URL_START: Final = re.compile(r"https?://", re.IGNORECASE)
-_PRINTABLE: Final = re.compile(r"[!-~]+", re.ASCII)
 
 
 class Issuers:
@@ -152,42 +150,15 @@ def check_urls(issuer: NewIssuer, *, private_allowed: bool, base: str = "") -> N
             _check_url(f"{base}/{member}", url, private_allowed=private_allowed)
     if issuer.discovery_url is None and issuer.jwks_url is None:
         parts = _check_url(f"{base}/issuer", issuer.issuer, private_allowed=private_allowed)
-        if parts.query:
+        if parts.query is not None:
             raise _bad(f"{base}/issuer", "must have no query, for discovery is below it")
 
 
-def _check_url(pointer: str, url: str, *, private_allowed: bool) -> SplitResult:
-    if len(url) > URL_CHARS_MAX or not _PRINTABLE.fullmatch(url):
-        raise _bad(pointer, f"must be 1 to {URL_CHARS_MAX} printable ASCII characters, no blanks")
+def _check_url(pointer: str, url: str, *, private_allowed: bool) -> Url:
     try:
-        parts = urlsplit(url)
-        host = parts.hostname
-        _ = parts.port
-    except ValueError as error:
-        raise _bad(pointer, "is no URL") from error
-    if not host or parts.fragment or "@" in parts.netloc:
-        raise _bad(pointer, "must be a URL with a host, no fragment and no user in it")
-    is_private = _is_private(host)
-    is_plain = parts.scheme == "http" and _is_loopback(host)
-    if parts.scheme != "https" and not (private_allowed and is_plain):
-        raise _bad(pointer, "must begin with https://")
-    if is_private and not private_allowed:
-        raise _bad(pointer, "is at a private address; auth.idp_private_addresses allows that")
-    return parts
-
-
-def _is_private(host: str) -> bool:
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return _is_loopback(host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return check_url(url, private_addresses=private_allowed)
+    except FetchFailed as error:
+        raise _bad(pointer, error.message) from error
 
 
 def _check_spelled_out(issuer: str) -> None:

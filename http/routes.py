@@ -19,6 +19,7 @@ from felix.http.cluster import (
     OneMember,
 )
 from felix.http.desk import Desk
+from felix.http.identity_routes import IDENTITY_ROUTES
 from felix.http.metadata import MetadataSnapshot, MetadataWatch
 from felix.http.namespaces import Namespaces, OneNamespace
 from felix.http.route import CONSISTENCY, KEY, PAGING, PRECONDITION, Parameter, Route
@@ -321,4 +322,5 @@ ROUTES: Final[tuple[Route, ...]] = (
             Parameter("consistency", "`stale` (default): what this node has, or `linearizable`"),
         ),
     ),
+    *IDENTITY_ROUTES,
 )

@@ -35,8 +35,6 @@ def clearing(policies: Iterable[Policy], acl: Acl) -> Change:
 
     Raises: ValidationFailed for a principal, namespace or resource that none can be about.
     """
-    everything = rules_of_acl(
-        msgspec.structs.replace(acl, permissions=get_args(AclPermission))
-    )
+    everything = rules_of_acl(msgspec.structs.replace(acl, permissions=get_args(AclPermission)))
     held = {Rule(one.subject, one.object, one.action) for one in policies}
     return Change(remove=tuple(rule for rule in everything if rule in held))
