@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 import falcon
@@ -17,6 +18,7 @@ from felix.http.middleware import AccessLog, RequestId, StrictPath
 from felix.http.noted_refusals import NoteRefusals
 from felix.http.openapi import OPENAPI_PATH, OpenApi, openapi
 from felix.http.rate_limit import RateLimit
+from felix.http.route import Route
 from felix.http.routes import ROUTES
 from felix.http.settings import HttpSettings
 from felix.identity.gatekeeper import Gatekeeper
@@ -36,9 +38,20 @@ class Segment(BaseConverter):
         return value or None
 
 
-def template_of(path: str) -> str:
-    """Spell a path of the table as Falcon's router wants it."""
-    return _FIELD.sub(r"{\1:segment}", path)
+class Rest(BaseConverter):
+    """Match what is left of a path, slashes and all, but not nothing."""
+
+    CONSUME_MULTIPLE_SEGMENTS = True
+
+    def convert(self, value: Iterable[str]) -> str | None:
+        """Put the segments together again."""
+        return "/".join(value) or None
+
+
+def template_of(route: Route) -> str:
+    """Spell a route's path as Falcon's router wants it."""
+    path = _FIELD.sub(r"{\1:segment}", route.path)
+    return path.removesuffix(":segment}") + ":rest}" if route.has_slashes else path
 
 
 def create_app(
@@ -65,13 +78,14 @@ def create_app(
         ]
     )
     app.router_options.converters["segment"] = Segment
+    app.router_options.converters["rest"] = Rest
     errors.install(app)
     desk = Desk(control_plane, settings, gatekeeper)
     seen: set[str] = set()
     for route in ROUTES:
         if route.path not in seen:
             seen.add(route.path)
-            app.add_route(template_of(route.path), route.resource(desk))
+            app.add_route(template_of(route), route.resource(desk))
     document = openapi(ROUTES, settings.api_version)
     app.add_route(OPENAPI_PATH, OpenApi(document))
     page = DocsPage(document)
@@ -79,3 +93,4 @@ def create_app(
     app.add_route("/docs/", page)
     app.add_route("/docs/{page:path}", page)
     return app
+

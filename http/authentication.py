@@ -29,13 +29,13 @@ class Authenticate:
     def __init__(
         self,
         routes: tuple[Route, ...],
-        template_of: Callable[[str], str],
+        template_of: Callable[[Route], str],
         gatekeeper: Gatekeeper,
         settings: HttpSettings,
         limit: RateLimit,
     ) -> None:
         """`template_of` says how the app spells a route's path."""
-        self._routes = {(template_of(one.path), one.method): one for one in routes}
+        self._routes: dict[tuple[str, str], Route] = {(template_of(one), one.method): one for one in routes}
         self._gatekeeper = gatekeeper
         self._settings = settings
         self._limit = limit

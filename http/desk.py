@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 import falcon
 import msgspec
 
 from felix.http.bodies import INTEGER_MAX
+from felix.http.gatekeeping import Gatekeeping
 from felix.http.settings import HttpSettings
 from felix.http.strict_json import read_object
 from felix.identity.gatekeeper import Gatekeeper
@@ -110,9 +112,13 @@ def _seen_of(page: Listing, seen: frozenset[str] | None) -> list[Resource]:
 
 
 def answer(
-    resp: falcon.Response, body: msgspec.Struct, *, status: int = 200, version: int | None = None
+    resp: falcon.Response,
+    body: msgspec.Struct | Sequence[msgspec.Struct],
+    *,
+    status: int = 200,
+    version: int | None = None,
 ) -> None:
-    """Render a record; `version` of a single object becomes its entity tag."""
+    """Render a record, or several; `version` of a single object becomes its entity tag."""
     resp.status = status
     resp.content_type = falcon.MEDIA_JSON
     resp.data = msgspec.json.encode(body)
@@ -174,6 +180,17 @@ def page_size_of(req: falcon.Request) -> int:
 def text_of(req: falcon.Request, name: str) -> str:
     """Read text from the query; of repeated keys the last one counts."""
     return req.get_param(name) or ""
+
+
+def flag_of(req: falcon.Request, name: str) -> bool:
+    """Read yes or no from the query; no where it is not given. Raises: ValidationFailed."""
+    match req.get_param(name) or "false":
+        case "true" | "1":
+            return True
+        case "false" | "0":
+            return False
+        case _:
+            raise invalid(name, "must be true or false")
 
 
 def invalid(name: str, problem: str) -> ValidationFailed:

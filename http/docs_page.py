@@ -113,8 +113,10 @@ def _record(holder: dict[str, Any]) -> str:
         return ""
     if "application/json" not in content:
         return "a file"
-    name = escape(content["application/json"]["schema"]["$ref"].rpartition("/")[2])
-    return f'<a href="#{name}">{name}</a>'
+    schema = content["application/json"]["schema"]
+    several = "array of " if "items" in schema else ""
+    name = escape(schema.get("items", schema)["$ref"].rpartition("/")[2])
+    return f'{several}<a href="#{name}">{name}</a>'
 
 
 def _json(value: object) -> str:

@@ -13,9 +13,11 @@ from felix.http.views import (
     CacheView,
     MetadataView,
     NamespaceView,
+    SigningKeyView,
     SnapshotView,
     StreamView,
     TenantView,
+    TokenRevocationView,
     UpdateView,
     WatchView,
     view,
@@ -47,6 +49,8 @@ class MetadataSnapshot:
             namespaces=[item for item in objects if isinstance(item, NamespaceView)],
             streams=[item for item in objects if isinstance(item, StreamView)],
             caches=[item for item in objects if isinstance(item, CacheView)],
+            signing_keys=[item for item in objects if isinstance(item, SigningKeyView)],
+            token_revocations=[item for item in objects if isinstance(item, TokenRevocationView)],
         )
         resp.set_header("X-Felix-Version", str(first.version))
         answer(

@@ -13,6 +13,7 @@ import structlog
 from felix.proto.errors import Malformed, NotFound
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_BEFORE_ISSUER: Final = re.compile(r"/v1/tenants/[^/]+/idp-issuers/")
 
 
 class RequestId:
@@ -31,13 +32,16 @@ class StrictPath:
     """Refuse paths that decoding has changed the meaning of.
 
     WSGI decodes the path before it is routed: an encoded slash would silently become two segments,
-    and bytes that are not UTF-8 would silently become another name.
+    and bytes that are not UTF-8 would silently become another name. Behind an issuer's collection
+    stands one issuer, which is a URL and has slashes of its own.
     """
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Raises: Malformed, NotFound."""
         raw_path = str(req.env.get("RAW_URI", "")).partition("?")[0]
-        if "%2f" in raw_path.lower() or req.path.startswith("//"):
+        before_issuer = _BEFORE_ISSUER.match(raw_path)
+        names = raw_path if before_issuer is None else before_issuer[0]
+        if "%2f" in names.lower() or req.path.startswith("//"):
             raise NotFound("no name has a slash in it")
         try:
             str(req.env["PATH_INFO"]).encode("latin-1").decode()

@@ -10,8 +10,7 @@ import falcon
 import msgspec
 
 from felix.http.errors import Envelope
-from felix.http.route import Parameter, Route
-from felix.http.routes import ANY_REFUSALS
+from felix.http.route import ANY_REFUSALS, Parameter, Route
 
 OPENAPI_PATH: Final = "/v1/openapi.json"
 _REF: Final = "#/components/schemas/{name}"
@@ -55,11 +54,11 @@ class OpenApi:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    responses: dict[str, Any] = {str(route.status): _response(route.status, route.response)}
+    responses: dict[str, Any] = {str(route.status): _response(route)}
     if route.is_file:
         responses[str(route.status)]["content"] = _BYTES
     for status in sorted({*route.refusals, *ANY_REFUSALS}):
-        responses[str(status)] = _response(status, Envelope)
+        responses[str(status)] = {**_described(status), "content": _content(Envelope)}
     operation: dict[str, Any] = {
         "operationId": route.operation,
         "summary": route.summary,
@@ -70,19 +69,29 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": responses,
     }
     if route.request is not None:
-        operation["requestBody"] = {"required": True, "content": _content(route.request)}
+        operation["requestBody"] = {
+            "required": not route.body_is_optional,
+            "content": _content(route.request),
+        }
     return operation
 
 
-def _response(status: int, kind: type[msgspec.Struct] | None) -> dict[str, Any]:
-    response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
-    if kind is not None:
-        response["content"] = _content(kind)
+def _response(route: Route) -> dict[str, Any]:
+    response = _described(route.status)
+    if route.response is not None:
+        response["content"] = _content(route.response, is_list=route.is_list)
     return response
 
 
-def _content(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REF.format(name=kind.__name__)}}}
+def _described(status: int) -> dict[str, Any]:
+    return {"description": HTTPStatus(status).phrase}
+
+
+def _content(kind: type[msgspec.Struct], *, is_list: bool = False) -> dict[str, Any]:
+    schema: dict[str, Any] = {"$ref": _REF.format(name=kind.__name__)}
+    if is_list:
+        schema = {"type": "array", "items": schema}
+    return {"application/json": {"schema": schema}}
 
 
 def _path_parameter(name: str) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from felix.http.access import Access
 from felix.http.desk import Desk
 
-Method = Literal["GET", "POST", "PATCH", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -33,11 +33,37 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Unique name of the operation."""
     summary: str
     access: Access
+    has_slashes: bool = False
+    """The last field of the path may hold slashes, encoded or not: an issuer is a URL."""
     request: type[msgspec.Struct] | None = None
+    body_is_optional: bool = False
     response: type[msgspec.Struct] | None = None
+    is_list: bool = False
+    """The answer is a bare array of `response`."""
     is_file: bool = False
     """The answer is bytes, not JSON."""
     status: int = 200
     refusals: tuple[int, ...] = ()
     """Statuses of its own; those that any request may get are in `ANY_REFUSALS`."""
     parameters: tuple[Parameter, ...] = ()
+
+
+ANY_REFUSALS: Final = (400, 408, 413, 429, 500, 503)
+
+CONSISTENCY: Final = Parameter(
+    "consistency", "`linearizable` (default), or `stale` to read what this node has"
+)
+PAGING: Final = (
+    Parameter("filter", "keep the names that contain this; with `*` or `?` a whole-name pattern"),
+    Parameter("page_size", "at most this many items; without it the whole list", kind="integer"),
+    Parameter("page_token", "`next_page_token` of the page before"),
+    CONSISTENCY,
+)
+KEY: Final = Parameter(
+    "Idempotency-Key", "same key and same request: one effect, one answer", "header"
+)
+PRECONDITION: Final = (
+    KEY,
+    Parameter("If-Match", 'the version in quotes, as in `"42"`: else 412', "header"),
+    Parameter("expected_version", "the same as `If-Match`, without quotes", kind="integer"),
+)

@@ -10,6 +10,8 @@ import msgspec
 
 from felix.http import bodies, cluster_views, feeds, views
 from felix.http.access import CLUSTER_MANAGE, CLUSTER_VIEW, FEED, OPEN, Access
+from felix.http.audit import Audit
+from felix.http.audit_views import AuditPageView
 from felix.http.backup import Backup
 from felix.http.caches import Caches, OneCache
 from felix.http.cluster import (
@@ -20,33 +22,14 @@ from felix.http.cluster import (
     OneMember,
 )
 from felix.http.desk import Desk
+from felix.http.identity_routes import IDENTITY_ROUTES
 from felix.http.metadata import MetadataSnapshot, MetadataWatch
 from felix.http.namespaces import Namespaces, OneNamespace
-from felix.http.route import Parameter, Route
+from felix.http.route import CONSISTENCY, KEY, PAGING, PRECONDITION, Parameter, Route
 from felix.http.streams import OneStream, Streams
 from felix.http.system import Info, OneRegion, Regions, SystemHealth
 from felix.http.tenants import OneTenant, Tenants
 from felix.proto.queries import Feed
-
-ANY_REFUSALS: Final = (400, 408, 413, 429, 500, 503)
-
-CONSISTENCY: Final = Parameter(
-    "consistency", "`linearizable` (default), or `stale` to read what this node has"
-)
-PAGING: Final = (
-    Parameter("filter", "keep the names that contain this; with `*` or `?` a whole-name pattern"),
-    Parameter("page_size", "at most this many items; without it the whole list", kind="integer"),
-    Parameter("page_token", "`next_page_token` of the page before"),
-    CONSISTENCY,
-)
-KEY: Final = Parameter(
-    "Idempotency-Key", "same key and same request: one effect, one answer", "header"
-)
-PRECONDITION: Final = (
-    KEY,
-    Parameter("If-Match", 'the version in quotes, as in `"42"`: else 412', "header"),
-    Parameter("expected_version", "the same as `If-Match`, without quotes", kind="integer"),
-)
 
 _TENANT: Final = "/v1/tenants/{tenant_id}"
 _NAMESPACE: Final = _TENANT + "/namespaces/{namespace}"
@@ -419,6 +402,27 @@ ROUTES: Final[tuple[Route, ...]] = (
         is_file=True,
         parameters=(
             Parameter("consistency", "`stale` (default): what this node has, or `linearizable`"),
+        ),
+    ),
+    *IDENTITY_ROUTES,
+    _get(
+        "/v1/audit",
+        Audit,
+        "get_audit",
+        "Who did what from where with which result, newest first",
+        AuditPageView,
+        access=Access("caller", always=True),
+        refusals=(401, 403),
+        parameters=(
+            Parameter("tenant", "only of this tenant; who may not see all sees one's own only"),
+            Parameter("principal", "only of this principal"),
+            Parameter("operation", "as in `DeleteStream`"),
+            Parameter("result", "`success`, or the code of a refusal"),
+            Parameter("request_id", "the request that somebody was told about"),
+            Parameter("from", "not before this time, RFC 3339"),
+            Parameter("to", "not after this time, RFC 3339"),
+            Parameter("before", "only records of a lower sequence", kind="integer"),
+            Parameter("page_size", "at most this many, up to 1000", kind="integer"),
         ),
     ),
 )

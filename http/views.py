@@ -7,7 +7,7 @@ that last changed them (the value of `If-Match`) and times in RFC 3339, UTC.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -19,13 +19,16 @@ from felix.proto.resources import (
     Delivery,
     Durability,
     Encryption,
+    KeyState,
     Namespace,
     Quotas,
     Resource,
     ResourceKind,
+    SigningKey,
     Stream,
     StreamKind,
     Tenant,
+    TokenRevocation,
 )
 from felix.proto.updates import UpdateType
 
@@ -117,14 +120,43 @@ class CacheView(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str
 
 
-ObjectView: TypeAlias = TenantView | NamespaceView | StreamView | CacheView
+class SigningKeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """The public half of a key that signs a tenant's tokens."""
+
+    tenant_id: str
+    kid: str
+    public_key: str
+    """Ed25519, 32 bytes in base64url without padding: `x` of the JWK."""
+    state: KeyState
+    state_since: str
+    version: int
+    created_version: int
+    created_at: str
+    updated_at: str
+
+
+class TokenRevocationView(msgspec.Struct, frozen=True, kw_only=True):
+    """That tokens of somebody, issued before a moment, are void."""
+
+    tenant_id: str
+    principal: str
+    """A principal id; `issuer:{short id}` for everyone it vouched for; `*` for everyone."""
+    before: str
+    version: int
+    created_version: int
+    created_at: str
+    updated_at: str
+
+
+ObjectView: TypeAlias = (
+    TenantView | NamespaceView | StreamView | CacheView | SigningKeyView | TokenRevocationView
+)
 AnyObject = Annotated[
     object,
     msgspec.Meta(
         extra_json_schema={
             "anyOf": [
-                {"$ref": f"#/components/schemas/{kind.__name__}"}
-                for kind in (TenantView, NamespaceView, StreamView, CacheView)
+                {"$ref": f"#/components/schemas/{kind.__name__}"} for kind in get_args(ObjectView)
             ]
         }
     ),
@@ -159,6 +191,8 @@ class MetadataView(msgspec.Struct, frozen=True, kw_only=True):
     namespaces: list[NamespaceView]
     streams: list[StreamView]
     caches: list[CacheView]
+    signing_keys: list[SigningKeyView]
+    token_revocations: list[TokenRevocationView]
     placements: list[str] = []
     """Always empty: this build places no shards."""
     brokers: list[str] = []
@@ -250,6 +284,10 @@ def view(resource: Resource) -> ObjectView:
             return stream_view(resource)
         case Cache():
             return cache_view(resource)
+        case SigningKey():
+            return signing_key_view(resource)
+        case TokenRevocation():
+            return token_revocation_view(resource)
 
 
 def tenant_view(tenant: Tenant) -> TenantView:
@@ -318,6 +356,34 @@ def cache_view(cache: Cache) -> CacheView:
         created_version=cache.created_version,
         created_at=rfc3339(cache.created_at_ms),
         updated_at=rfc3339(cache.updated_at_ms),
+    )
+
+
+def signing_key_view(key: SigningKey) -> SigningKeyView:
+    """Render the public half of a signing key."""
+    return SigningKeyView(
+        tenant_id=key.tenant_id,
+        kid=key.kid,
+        public_key=key.public_key,
+        state=key.state,
+        state_since=rfc3339(key.state_since_ms),
+        version=key.version,
+        created_version=key.created_version,
+        created_at=rfc3339(key.created_at_ms),
+        updated_at=rfc3339(key.updated_at_ms),
+    )
+
+
+def token_revocation_view(revocation: TokenRevocation) -> TokenRevocationView:
+    """Render which tokens are void."""
+    return TokenRevocationView(
+        tenant_id=revocation.tenant_id,
+        principal=revocation.principal,
+        before=rfc3339(revocation.before_ms),
+        version=revocation.version,
+        created_version=revocation.created_version,
+        created_at=rfc3339(revocation.created_at_ms),
+        updated_at=rfc3339(revocation.updated_at_ms),
     )
 
 

@@ -19,6 +19,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Whose token it is."""
     permissions: tuple[Permission, ...] = ()
     """Those of the token that its bearer still has."""
+    groups: tuple[str, ...] = ()
+    """Subjects of the groups that the token says its bearer is in."""
 
     @property
     def is_operator(self) -> bool:
