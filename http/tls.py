@@ -7,11 +7,10 @@ import os
 import ssl
 import threading
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import structlog
 
-HANDSHAKE_TIMEOUT_S: Final = 5.0
 _Stamp: TypeAlias = tuple[tuple[int, int, int, int], ...]
 
 

@@ -83,12 +83,14 @@ def trickle(connection: socket.socket, start: bytes) -> bytes:
     """Send the start, then a byte each time that nothing has come; give what comes in the end."""
     connection.sendall(start)
     connection.settimeout(0.2)
-    while True:
+    deadline_s = time.monotonic() + 2 * SLOW.socket_timeout_s
+    while time.monotonic() < deadline_s:
         try:
             return connection.recv(65536)
         except TimeoutError:
             with contextlib.suppress(ConnectionError):
                 connection.sendall(b"x")
+    raise AssertionError("nobody has cut this client off")
 
 
 @pytest.mark.parametrize(
