@@ -53,9 +53,10 @@ from felix.core.enrolment import Newcomer
 from felix.core.raft.config import RaftConfig
 from felix.core.raft.core import RaftCore
 from felix.core.refusals import RefusalQueue
-from felix.proto.identity import Refusal
+from felix.proto.identity import BrokerCredentials, Refusal
 from felix.proto.ids import Term
 from felix.proto.levels import TooOld, check_entries
+from felix.proto.queries import ListBrokerCredentials
 from felix.proto.raft import Addresses, Member, Membership
 from felix.storage.data_dir import DataDir
 from felix.storage.errors import StorageError
@@ -414,6 +415,7 @@ class Node:
             self._watch_position,
             consensus.checkpoint,
             self._disk_space,
+            None if self._curve is None else self._let_brokers_in,
         )
         service = Service(
             me.id,
@@ -428,6 +430,14 @@ class Node:
             Stamping(self._sealer),
         )
         return RaftNodeParts(consensus, replica, service, peers, rpc, self._pulse)
+
+    def _let_brokers_in(self, catalog: Catalog) -> None:
+        """Take over the CURVE keys of brokers that the cluster knows."""
+        assert self._curve is not None
+        found = catalog.answer(ListBrokerCredentials())
+        assert isinstance(found, BrokerCredentials)
+        keys = {one.broker_id: one.curve_key for one in found.items if one.curve_key}
+        self._curve.allowed.set_brokers(keys)
 
     def _up(self, ref: ActorRef) -> ActorRef:
         """Wait until an actor has what it needs, so that the next one can rely on it."""

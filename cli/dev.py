@@ -153,7 +153,7 @@ def _watch(scene: _Scene, stop: threading.Event) -> None:
 
 @contextlib.contextmanager
 def _idp(data_dir: Path, port: int) -> Iterator[DevIdp]:
-    idp = DevIdp(data_dir / "secrets", HOST, port)
+    idp = DevIdp(port, data_dir / "secrets", HOST)
     idp.start()
     try:
         yield idp

@@ -27,6 +27,7 @@ def http_settings(config: Config, rpc_local: str) -> HttpSettings:
     grace_s = config.shutdown_drain_timeout_ms / 1000
     auth, keys = config.auth, config.keys
     return HttpSettings(
+        node_name=config.name,
         region_id=config.region_id,
         timeout_s=config.limits.timeout_s,
         changes_limit=config.changes_limit,

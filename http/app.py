@@ -93,4 +93,3 @@ def create_app(
     app.add_route("/docs/", page)
     app.add_route("/docs/{page:path}", page)
     return app
-

@@ -35,7 +35,9 @@ class Authenticate:
         limit: RateLimit,
     ) -> None:
         """`template_of` says how the app spells a route's path."""
-        self._routes: dict[tuple[str, str], Route] = {(template_of(one), one.method): one for one in routes}
+        self._routes: dict[tuple[str, str], Route] = {
+            (template_of(one), one.method): one for one in routes
+        }
         self._gatekeeper = gatekeeper
         self._settings = settings
         self._limit = limit

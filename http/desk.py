@@ -10,7 +10,6 @@ import falcon
 import msgspec
 
 from felix.http.bodies import INTEGER_MAX
-from felix.http.gatekeeping import Gatekeeping
 from felix.http.settings import HttpSettings
 from felix.http.strict_json import read_object
 from felix.identity.gatekeeper import Gatekeeper

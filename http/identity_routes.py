@@ -6,7 +6,7 @@ from typing import Final
 
 from felix.http import identity_bodies as bodies
 from felix.http import identity_views as views
-from felix.http.access import Access
+from felix.http.access import OPEN, Access
 from felix.http.acls import Acls
 from felix.http.broker_credentials import Credentials, OneCredential
 from felix.http.issuers import Issuers, OneIssuer
@@ -99,6 +99,7 @@ _SIGNING_KEYS: Final = (
         resource=TenantJwks,
         operation="get_jwks",
         summary="The public keys that the tenant's tokens are verified with",
+        access=OPEN,
         response=views.JwksView,
         refusals=(404,),
     ),

@@ -10,6 +10,8 @@ from felix.proto.control_plane import TIMEOUT_S_DEFAULT
 class HttpSettings(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the Falcon app and of the gunicorn that serves it."""
 
+    node_name: str = ""
+    """Of the node that is asked, for the audit trail."""
     region_id: str = "local"
     api_version: str = "v1"
     timeout_s: float = TIMEOUT_S_DEFAULT

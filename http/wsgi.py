@@ -14,6 +14,7 @@ from felix.http.bootstrap import create_bootstrap_app
 from felix.http.gunicorn_command import get_settings
 from felix.http.gunicorn_worker import BOOTSTRAP_SERVER
 from felix.http.settings import HttpSettings
+from felix.identity.refusal_log import RefusalLog
 from felix.proto.control_plane import ControlPlane
 from felix.transport.rpc_client import RpcClient
 
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 class Doors:
     """The apps behind the addresses of a worker: neither serves what the other does."""
 
-    def __init__(self, control_plane: ControlPlane, settings: HttpSettings) -> None:
-        self._public = create_app(control_plane, settings)
-        self._bootstrap = create_bootstrap_app(control_plane, settings)
+    def __init__(
+        self, control_plane: ControlPlane, settings: HttpSettings, refusals: RefusalLog
+    ) -> None:
+        self._public = create_app(control_plane, settings, refusals=refusals)
+        self._bootstrap = create_bootstrap_app(control_plane, settings, refusals)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request with the app of the address that it came in on."""
@@ -41,14 +44,16 @@ class WorkerApp:
     def __init__(self, settings: HttpSettings) -> None:
         # Opened by the first request: ZeroMQ contexts do not survive a fork.
         self._client = RpcClient(settings.rpc_endpoint)
-        self._doors = Doors(self._client, settings)
+        self._refusals = RefusalLog(self._client, settings.node_name)
+        self._doors = Doors(self._client, settings, self._refusals)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         return self._doors(environ, start_response)
 
     def close(self) -> None:
-        """Release the client's socket and thread."""
+        """Send what is noted, and release the client's socket and thread."""
+        self._refusals.close()
         self._client.close()
 
 

@@ -15,7 +15,8 @@ import pytest
 import urllib3
 
 from felix.cli.config import LISTENERS
-from felix.cli.dev import PORTS_PER_NODE, ReadyFile
+from felix.cli.dev import ReadyFile
+from felix.cli.dev_nodes import PORTS_PER_NODE
 from tests.support.cluster import children_of, free_ports, is_free, process_state
 from tests.support.waiting import eventually
 
