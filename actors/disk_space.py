@@ -12,10 +12,14 @@ import structlog
 
 from felix.proto.commands import (
     Command,
+    DeleteBrokerCredential,
     DeleteCache,
+    DeleteIssuer,
     DeleteNamespace,
     DeleteStream,
     DeleteTenant,
+    RetireSigningKey,
+    RevokeTokens,
 )
 from felix.proto.errors import DiskFull
 
@@ -24,8 +28,17 @@ CLEAR_FACTOR: Final = 1.5
 """So many times the low-water mark must be free before writes are taken again."""
 MB: Final = 1_000_000
 RETRY_AFTER_MS: Final = 5000
-FREEING: Final = (DeleteCache, DeleteNamespace, DeleteStream, DeleteTenant)
+FREEING: Final = (
+    DeleteBrokerCredential,
+    DeleteCache,
+    DeleteIssuer,
+    DeleteNamespace,
+    DeleteStream,
+    DeleteTenant,
+)
 """Commands after which there is less to keep."""
+CLOSING: Final = (RetireSigningKey, RevokeTokens)
+"""Commands that shut somebody out: no disk is too full for that."""
 
 log = structlog.get_logger("felix.disk")
 
@@ -81,7 +94,7 @@ class DiskSpace:
 
     def check(self, command: Command) -> None:
         """Refuse what would take space when there is little. Raises: DiskFull."""
-        if self.is_low and not isinstance(command, FREEING):
+        if self.is_low and not isinstance(command, (*FREEING, *CLOSING)):
             raise DiskFull(
                 f"the leader's disk has {self.free_mb} MB left: only deletes are taken",
                 retry_after_ms=RETRY_AFTER_MS,

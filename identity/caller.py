@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from felix.core.auth.rbac import allows
 from felix.proto.permissions import CLUSTER, Object, Permission, read_permission
 
 
@@ -43,9 +44,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     def may(self, action: str, target: Object) -> bool:
         """Tell whether an action is allowed on an object."""
-        if self.is_operator or (action in _VIEWS and self.sees_all):
-            return True
-        return any(one.action == action and one.object.contains(target) for one in self.permissions)
+        return any(allows(one, action, target) for one in self.permissions)
 
     def names_seen(self, kind: str, parent: tuple[str, ...]) -> frozenset[str] | None:
         """Name the objects below a parent that the caller may know of; None: all of them.
@@ -81,7 +80,6 @@ def _agree(names: tuple[str, ...], parent: tuple[str, ...]) -> bool:
     return bool(names) and all(mine in {"*", its} for mine, its in zip(names, parent, strict=False))
 
 
-_VIEWS: Final = frozenset({"cluster.view", "rbac.view"})
 _EVERYTHING: Final = read_permission(f"cluster.manage:{CLUSTER}")
 assert _EVERYTHING is not None
 ANYONE: Final = Caller(kind="anonymous", permissions=(_EVERYTHING,))
