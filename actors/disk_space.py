@@ -12,7 +12,9 @@ import structlog
 
 from felix.proto.commands import (
     Command,
+    DeleteBrokerCredential,
     DeleteCache,
+    DeleteIssuer,
     DeleteNamespace,
     DeleteStream,
     DeleteTenant,
@@ -24,7 +26,14 @@ CLEAR_FACTOR: Final = 1.5
 """So many times the low-water mark must be free before writes are taken again."""
 MB: Final = 1_000_000
 RETRY_AFTER_MS: Final = 5000
-FREEING: Final = (DeleteCache, DeleteNamespace, DeleteStream, DeleteTenant)
+FREEING: Final = (
+    DeleteBrokerCredential,
+    DeleteCache,
+    DeleteIssuer,
+    DeleteNamespace,
+    DeleteStream,
+    DeleteTenant,
+)
 """Commands after which there is less to keep."""
 
 log = structlog.get_logger("felix.disk")
