@@ -13,7 +13,7 @@ import msgspec
 from felix.actors.messages import ProbeProvider
 from felix.core.auth import idp_documents
 from felix.core.auth.idp_cache import DocumentFetch
-from felix.core.auth.idp_documents import BadDocument, Discovery
+from felix.core.auth.idp_documents import SHOWN_CHARS_MAX, BadDocument, Discovery
 from felix.proto.identity import IssuerProbe
 from felix.transport.outbound import FetchFailed, Outbound
 
@@ -116,9 +116,9 @@ class Fetchers:
             result = idp_documents.probe(query.issuer, discovery, jwks_url, body)
         except (FetchFailed, BadDocument) as error:
             result = IssuerProbe(
-                found_issuer=None if discovery is None else discovery.issuer,
+                found_issuer=None if discovery is None else discovery.issuer[:SHOWN_CHARS_MAX],
                 jwks_url=jwks_url,
-                problem=str(error),
+                problem=str(error)[:SHOWN_CHARS_MAX],
             )
         return Probed(job.probe, result, tuple(reasons))
 

@@ -108,7 +108,8 @@ class IdpKeys(SocketActor):
         if message.body is None:
             log.warning(
                 "an identity provider gave nothing",
-                url=fetch.url,
+                # One that is no plain URL may hold a password.
+                url=fetch.url if message.reason != "bad_url" else "",
                 reason=message.reason,
                 because=message.problem,
             )

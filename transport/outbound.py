@@ -177,14 +177,15 @@ class Outbound:
         timeout = urllib3.Timeout(connect=self._connect_s, read=self._total_s)
 
         def connect() -> socket.socket:
-            sock = _connect(addresses, port, self._connect_s)
+            sock = _connect(addresses, port, min(self._connect_s, guard.left_s))
             sock.settimeout(self._total_s)
             guard.watch(sock)
             return sock
 
+        host = where.host.strip("[]")
         if where.scheme == "http":
-            return _Plain(where.host, port, connect, timeout)
-        return _Secure(where.host, port, connect, timeout, self._ssl_context)
+            return _Plain(host, port, connect, timeout)
+        return _Secure(host, port, connect, timeout, self._ssl_context)
 
 
 class _Plain(HTTPConnection):
@@ -237,10 +238,15 @@ class _Guard:
         if self._twin is not None:
             self._twin.close()
 
+    @property
+    def left_s(self) -> float:
+        """The time that is left."""
+        return max(0.0, self._deadline - time.monotonic())
+
     def watch(self, sock: socket.socket) -> None:
         """Begin; TLS takes the socket over, so this holds a twin of it."""
         self._twin = sock.dup()
-        self._timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), self._cut)
+        self._timer = threading.Timer(self.left_s, self._cut)
         self._timer.daemon = True
         self._timer.start()
 

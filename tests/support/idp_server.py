@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import socket
 import ssl
 import tempfile
 import threading
@@ -83,7 +84,8 @@ class IdpServer:
     @property
     def issuer(self) -> str:
         """As in `iss`."""
-        return f"{'https' if self._tls else 'http'}://{self._host}:{self.port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
 
     @property
     def discovery_url(self) -> str:
@@ -186,7 +188,8 @@ class IdpServer:
             self._tls.folder.cleanup()
 
     def _serve(self, port: int) -> _Server:
-        server = _Server((self._host, port), _Handler)
+        kind = _ServerOfIpv6 if ":" in self._host else _Server
+        server = kind((self._host, port), _Handler)
         server.idp = self
         if self._tls:
             server.socket = self._tls.context.wrap_socket(
@@ -273,6 +276,10 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """Say nothing of clients that hang up."""
+
+
+class _ServerOfIpv6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Handler(BaseHTTPRequestHandler):

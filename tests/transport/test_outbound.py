@@ -45,6 +45,24 @@ def test_over_tls_the_certificate_is_held_against_the_name() -> None:
         assert idp.requests == ["/keys"]
 
 
+@pytest.mark.parametrize("tls", [False, True])
+def test_an_address_of_ipv6_is_asked_as_well(tls: bool) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with idp_server(tls=tls, host="::1") as idp:
+        outbound = _outbound(ca_file=idp.ca_file if tls else None)
+        assert outbound.get_json(idp.jwks_url)
+        assert idp.request_headers[0]["Host"] == f"[::1]:{idp.port}"
+
+
+def test_a_deadline_that_has_passed_leaves_no_time_to_connect() -> None:
+    with idp_server() as idp:
+        with pytest.raises(FetchFailed) as caught:
+            _outbound().get_json(idp.jwks_url, time.monotonic())
+        assert caught.value.reason == "timeout"
+        assert idp.requests == []
+
+
 @pytest.mark.parametrize(
     ("mood", "reason"),
     [
