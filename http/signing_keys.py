@@ -17,7 +17,7 @@ from felix.http.identity_views import (
     jwks_view,
     key_view,
 )
-from felix.identity.jwks import keys_of
+from felix.identity.key_order import keys_of
 from felix.proto.commands import ActivateSigningKey, RetireSigningKey, StageSigningKey
 from felix.proto.errors import NotFound
 from felix.proto.identity import Done, IdentityView
