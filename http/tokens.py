@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from felix.http.body_or_query import read_optional
 from felix.http.desk import Desk, answer
-from felix.http.gatekeeping import Gatekeeping, Issued, ExchangeRequest
+from felix.http.gatekeeping import ExchangeRequest, Gatekeeping, Issued
 from felix.http.identity_bodies import ExchangeBody, RefreshBody
 from felix.http.identity_views import TokenView
 from felix.http.rights import bearer_of
