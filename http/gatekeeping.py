@@ -9,37 +9,39 @@ import msgspec
 from felix.proto.control_plane import Call
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class ExchangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a token is wanted for: it narrows what is granted."""
 
     requested: tuple[str, ...] | None = None
     """Actions; None: all."""
     resources: tuple[str, ...] | None = None
     """Objects; None: all."""
-    audience: str = ""
-    """Empty: the tenant's usual one."""
+    audience: str | None = None
+    """None: the tenant's usual one."""
     refresh: bool = False
 
 
-class Granted(msgspec.Struct, frozen=True, kw_only=True):
+class Issued(msgspec.Struct, frozen=True, kw_only=True):
     """What was given out."""
 
     felix_token: str
-    expires_in_s: int
+    expires_in: int
     refresh_token: str | None = None
-    refresh_expires_in_s: int | None = None
+    refresh_expires_in: int | None = None
 
 
 class Gatekeeping(Protocol):
     """Trades tokens."""
 
-    def exchange(self, tenant_id: str, token: str, wish: Wish, call: Call) -> Granted:
+    def exchange(self, tenant_id: str, token: str, wish: ExchangeRequest, call: Call) -> Issued:
         """Trade a token of an identity provider in.
 
         Raises: Unauthorized, Forbidden, IdpUnavailable; whatever the control plane raises.
         """
         ...
 
-    def refresh(self, tenant_id: str, refresh_token: str, wish: Wish, call: Call) -> Granted:
+    def refresh(
+        self, tenant_id: str, refresh_token: str, wish: ExchangeRequest, call: Call
+    ) -> Issued:
         """Trade a refresh token in, for the next one too. Raises: as above."""
         ...

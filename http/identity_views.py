@@ -199,17 +199,9 @@ class BootstrapView(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["initialized"] = "initialized"
 
 
-_ORDER: dict[KeyState, int] = {"active": 0, "retiring": 1, "published": 2}
-
-
-def in_order(keys: tuple[SigningKey, ...]) -> list[SigningKey]:
-    """Sort keys as the JWKS has them: active, retiring, published; the newest first."""
-    return sorted(keys, key=lambda key: (_ORDER[key.state], -key.state_since_ms, key.kid))
-
-
 def jwks_view(keys: tuple[SigningKey, ...]) -> JwksView:
-    """Render what brokers verify tokens with."""
-    return JwksView([JwkView(kid=key.kid, x=key.public_key) for key in in_order(keys)])
+    """Render what brokers verify tokens with, in the order given."""
+    return JwksView([JwkView(kid=key.kid, x=key.public_key) for key in keys])
 
 
 def key_view(key: SigningKey) -> SigningKeyStateView:

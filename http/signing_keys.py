@@ -14,10 +14,10 @@ from felix.http.identity_bodies import ActivateBody
 from felix.http.identity_views import (
     KeyChange,
     SigningKeyStates,
-    in_order,
     jwks_view,
     key_view,
 )
+from felix.identity.key_order import keys_of
 from felix.proto.commands import ActivateSigningKey, RetireSigningKey, StageSigningKey
 from felix.proto.errors import NotFound
 from felix.proto.identity import Done, IdentityView
@@ -34,7 +34,7 @@ class TenantJwks:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, tenant_id: str) -> None:
         """Read; with the entity tag of before, 304."""
-        keys = self._identity(req, resp, tenant_id).keys
+        keys = keys_of(self._identity(req, resp, tenant_id))
         if not keys:
             raise NotFound("the tenant has no signing key")
         data = msgspec.json.encode(jwks_view(keys))
@@ -69,7 +69,7 @@ class SigningKeys:
     def on_get(self, req: falcon.Request, resp: falcon.Response, tenant_id: str) -> None:
         """List."""
         view = self._desk.ask(req, resp, GetTenantIdentity(tenant_id=tenant_id), IdentityView)
-        answer(resp, SigningKeyStates([key_view(key) for key in in_order(view.keys)]))
+        answer(resp, SigningKeyStates([key_view(key) for key in keys_of(view)]))
 
     on_head = on_get
 

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from felix.http.body_or_query import read_optional
 from felix.http.desk import Desk, answer
-from felix.http.gatekeeping import Gatekeeping, Granted, Wish
+from felix.http.gatekeeping import ExchangeRequest, Gatekeeping, Issued
 from felix.http.identity_bodies import ExchangeBody, RefreshBody
 from felix.http.identity_views import TokenView
 from felix.http.rights import bearer_of
@@ -33,10 +33,10 @@ class Exchange:
         if token is None:
             raise Unauthorized("a token of an identity provider is needed")
         body = read_optional(self._desk, req, ExchangeBody())
-        wish = Wish(
+        wish = ExchangeRequest(
             requested=_optional(body.requested),
             resources=_optional(body.resources),
-            audience=body.audience or "",
+            audience=body.audience,
             refresh=bool(body.refresh),
         )
         granted = _gatekeeper(self._desk).exchange(tenant_id, token, wish, _call(self._desk, req))
@@ -52,7 +52,9 @@ class Refresh:
     def on_post(self, req: falcon.Request, resp: falcon.Response, tenant_id: str) -> None:
         """Trade a refresh token, once, for a Felix token and the next refresh token."""
         body = self._desk.read(req, RefreshBody)
-        wish = Wish(requested=_optional(body.requested), resources=_optional(body.resources))
+        wish = ExchangeRequest(
+            requested=_optional(body.requested), resources=_optional(body.resources)
+        )
         granted = _gatekeeper(self._desk).refresh(
             tenant_id, body.refresh_token, wish, _call(self._desk, req)
         )
@@ -103,10 +105,10 @@ def _optional(given: list[str] | None) -> tuple[str, ...] | None:
     return None if given is None else tuple(given)
 
 
-def _view(granted: Granted) -> TokenView:
+def _view(granted: Issued) -> TokenView:
     return TokenView(
         felix_token=granted.felix_token,
-        expires_in=granted.expires_in_s,
+        expires_in=granted.expires_in,
         refresh_token=granted.refresh_token or UNSET,
-        refresh_expires_in=granted.refresh_expires_in_s or UNSET,
+        refresh_expires_in=granted.refresh_expires_in or UNSET,
     )

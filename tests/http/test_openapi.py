@@ -48,8 +48,16 @@ PATCH /v1/tenants/{}/namespaces/{}/caches/{}
 DELETE /v1/tenants/{}/namespaces/{}/caches/{}
 GET /v1/caches/snapshot
 GET /v1/caches/changes
+POST /v1/tenants/{}/token/exchange
+GET /v1/tenants/{}/.well-known/jwks.json
+POST /v1/tenants/{}/idp-issuers
+DELETE /v1/tenants/{}/idp-issuers/{}
+GET /v1/tenants/{}/rbac/policies
+POST /v1/tenants/{}/rbac/policies
+GET /v1/tenants/{}/rbac/groupings
+POST /v1/tenants/{}/rbac/groupings
 """
-"""Section 1, routes 1 to 28."""
+"""Section 1, routes 1 to 36."""
 
 
 def document() -> dict[str, Any]:
