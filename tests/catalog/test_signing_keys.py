@@ -15,7 +15,8 @@ from felix.proto.commands import (
     RewrapSigningKey,
     StageSigningKey,
 )
-from felix.proto.errors import ErrorReply
+from felix.proto.errors import ErrorReply, ValidationFailed
+from felix.proto.identity import SigningKeyPage
 from felix.proto.queries import ListAllSigningKeys
 from felix.proto.resources import Encryption
 from tests.support.identity_log import IdentityLog, keys_after_each, told
@@ -187,13 +188,12 @@ def test_a_key_is_encrypted_anew_without_a_word_to_brokers(log: IdentityLog) -> 
 def test_every_key_of_every_tenant_is_listed_with_its_period(log: IdentityLog) -> None:
     log.apply(CreateTenant(tenant_id="b", encryption=Encryption("k", 86_400)))
     log.done(STAGE)
-    found = []
-    token = ""
+    found, token = [], ""
     while True:
-        page = log.catalog.answer(ListAllSigningKeys(page_size=1, page_token=token))
-        (item,) = page.items  # type: ignore[union-attr]  # a page of keys
+        page = page_of(log, ListAllSigningKeys(page_size=1, page_token=token))
+        (item,) = page.items
         found.append(item)
-        token = page.next_page_token  # type: ignore[union-attr]  # likewise
+        token = page.next_page_token
         if not token:
             break
     assert [(key.tenant_id, key.kid, sealed.kid, s) for key, sealed, s in found] == [
@@ -201,15 +201,20 @@ def test_every_key_of_every_tenant_is_listed_with_its_period(log: IdentityLog) -
         ("acme", THIRD, THIRD, 0),
         ("b", SECOND, SECOND, 86_400),
     ]
-    whole = log.catalog.answer(ListAllSigningKeys())
-    assert list(whole.items) == found  # type: ignore[union-attr]  # a page of keys
+    assert list(page_of(log, ListAllSigningKeys()).items) == found
+
+
+def page_of(log: IdentityLog, query: ListAllSigningKeys) -> SigningKeyPage:
+    answer = log.catalog.answer(query)
+    assert isinstance(answer, SigningKeyPage)
+    return answer
 
 
 @pytest.mark.parametrize(
     "query", [ListAllSigningKeys(page_token="?"), ListAllSigningKeys(page_size=-1)]
 )
 def test_a_page_that_cannot_be_is_refused(log: IdentityLog, query: ListAllSigningKeys) -> None:
-    with pytest.raises(Exception, match=r"^/page_"):
+    with pytest.raises(ValidationFailed, match=r"^/page_"):
         log.catalog.answer(query)
 
 
@@ -223,11 +228,12 @@ def test_whatever_is_done_to_keys_there_is_one_at_every_version_and_one_that_sig
     for _ in range(2000):
         before = log.states()
         kid = chance.choice([*before, "f" * 32])
-        command = chance.choice([
+        commands: list[AnyCommand] = [
             STAGE,
             activate(kid, chance.choice((0, MINUTE_MS))),
             retire(kid, chance.choice((0, MINUTE_MS)), revoke=chance.random() < 0.3),
-        ])  # fmt: skip
+        ]  # fmt: skip
+        command = chance.choice(commands)
         log.now_ms += chance.choice((0, 1000, MINUTE_MS))
         applied = log.apply(command)
         refused += isinstance(applied.result, ErrorReply)
