@@ -253,16 +253,16 @@ class RetireSigningKey(Command, frozen=True, omit_defaults=True, kw_only=True, g
     """Take a key out of use, and its private half out of the world. Answer: `Done` with the `kid`
     that signs now.
 
-    Errors: not_found, key_state (it is active, or retiring for less than `after_ms`, and this is
-    no revocation).
+    Errors: not_found, key_state (it is active, or the only one, or retiring for less than
+    `after_ms`, and this is no revocation).
     """
 
     tenant_id: str
     kid: str
     after_ms: int = 0
     revoke: bool = False
-    """Whatever its state, at once: tokens signed with it are void. An active key is replaced by
-    the published one, or else by a new one."""
+    """Whatever its state, at once: tokens signed with it are void. An active key, or the only one,
+    is replaced by the published one, or else by a new one."""
 
 
 class RewrapSigningKey(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -278,7 +278,10 @@ class RewrapSigningKey(Command, frozen=True, omit_defaults=True, kw_only=True, g
 
 
 class GrantRefresh(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """Give out a refresh token. Answer: `Done`. Errors: not_found (tenant or issuer)."""
+    """Give out a refresh token. Answer: `Done`.
+
+    Errors: not_found (tenant or issuer), conflict (another has its id).
+    """
 
     grant: RefreshGrant
 
@@ -286,7 +289,8 @@ class GrantRefresh(Command, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
 class UseRefresh(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Trade a refresh token for its successor. Answer: `RefreshGrant` of the successor.
 
-    Errors: unauthorized (unknown, expired, revoked; used before, which ends its whole family).
+    Errors: unauthorized (unknown, expired, revoked; used before, which ends its whole family),
+    conflict (there is one with `next_id`).
     """
 
     tenant_id: str

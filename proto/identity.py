@@ -129,6 +129,8 @@ class RefreshGrant(
     expires_at_ms: int = 0
     """Of the whole family: a new one does not live longer."""
     is_used: bool = False
+    changed_index: int = 0
+    """Log index of the command that gave it out or used it up; set when that is applied."""
 
     @property
     def key(self) -> Key:

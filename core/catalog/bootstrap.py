@@ -50,7 +50,7 @@ def bootstrap(command: BootstrapTenant, context: Context) -> Outcome:
     for one in assignments:
         wrong = why_not_a_subject(one.user) or why_not_a_role(one.role)
         if wrong is not None:
-            raise ValidationFailed(f"/groupings: {one.user} -> {one.role}: {wrong}")
+            raise _invalid("/groupings", f"{one.user} -> {one.role}: {wrong}")
     steps = _tenant_step(command, context)
     key_steps, kid = ensure_key(tenant_id, context, len(steps))
     policies = [policy_of(tenant_id, rule) for rule in rules]
@@ -58,7 +58,7 @@ def bootstrap(command: BootstrapTenant, context: Context) -> Outcome:
     known_policies = rows_of(context.store, POLICIES, tenant_id)
     known_groupings = rows_of(context.store, GROUPINGS, tenant_id)
     if not has_admin([*known_policies, *policies], [*known_groupings, *groupings], tenant_id):
-        raise ValidationFailed("/initial_admin_principals: none of them would be an administrator")
+        raise _invalid("/initial_admin_principals", "none of them would be an administrator")
     steps = [
         *steps,
         *key_steps,
@@ -108,3 +108,7 @@ def _assignments_of(command: BootstrapTenant) -> list[Assignment]:
         roles.append(CLUSTER_ADMIN)
     given = [Assignment(admin, role) for admin in command.admins for role in roles]
     return list(dict.fromkeys([*command.groupings, *given]))
+
+
+def _invalid(pointer: str, why: str) -> ValidationFailed:
+    return ValidationFailed(f"{pointer}: {why}", details={"pointer": pointer})

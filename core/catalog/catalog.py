@@ -60,6 +60,8 @@ CHANGE_BYTES: Final = 200
 """What a change costs to keep besides its objects, roughly."""
 BATCH_UPDATES_MAX: Final = 5000
 BATCH_BYTES_MAX: Final = 1 << 20
+EXPIRIES_MAX: Final = 100
+"""Refresh grants that one entry sweeps away: a clock that leaps must not stop the node."""
 
 PUBLIC: Final[tuple[ResourceKind, ...]] = tuple(RESOURCE_TYPES)
 """The tables that brokers see, parents first."""
@@ -163,7 +165,7 @@ class Catalog:
         self.skip(index)
         self.log_time_ms = max(self.log_time_ms, proposal.stamp.time_ms)
         self.idempotency.expire(self.log_time_ms)
-        for key in self._refresh.expired(self.log_time_ms):
+        for key in self._refresh.expired(self.log_time_ms, EXPIRIES_MAX):
             grant = self.store.tables[REFRESH_GRANTS].rows[key]
             self._take_row(Step(REFRESH_GRANTS, key, grant, None))
         try:
@@ -208,8 +210,8 @@ class Catalog:
         if not steps:
             unchanged = self._object_of(command)
             return Applied(unchanged, unchanged.version, ())
-        kind = type(command).__name__[len("Create") :]  # as long as Update and Delete
-        last = next(step.after for step in reversed(steps) if step.kind == kind)
+        name = type(command).__name__
+        last = next(step.after for step in reversed(steps) if name.endswith(step.kind))
         if last is None:
             return Applied(Deleted(self.version, len(updates)), self.version, updates)
         return Applied(last, self.version, updates)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Final
+
+from sortedcontainers import SortedList
 
 from felix.core.catalog.store import Store
 from felix.proto import codec
@@ -86,35 +89,40 @@ def keys_of(store: Store, tenant_id: str) -> list[SigningKey]:
 
 
 class RefreshIndex:
-    """Which refresh grants a principal has, and which are the oldest; follows the table."""
+    """Which refresh grants a principal has, and which have expired; follows the table.
+
+    Its order depends on the rows alone, never on how they came to be there: a replica that was
+    restarted has to drop the same ones as the others.
+    """
 
     def __init__(self) -> None:
-        self._of: dict[tuple[str, str], dict[str, None]] = {}
-        """Tenant and principal -> grant ids, oldest first."""
-        self._order: dict[Key, int] = {}
-        """Key of the row -> when it expires, in the order of coming; it is the expiry's, nearly."""
+        self._of: dict[tuple[str, str], SortedList] = {}
+        """Tenant and principal -> used or not, index, grant id: in the order of going."""
+        self._expiries: SortedList = SortedList()
+        """When each expires, and its key."""
 
     def put(self, grant: RefreshGrant) -> None:
-        """Follow an insertion or a replacement."""
-        self._of.setdefault((grant.tenant_id, grant.principal), {})[grant.grant_id] = None
-        self._order[grant.key] = grant.expires_at_ms
+        """Follow an insertion."""
+        owner = (grant.tenant_id, grant.principal)
+        self._of.setdefault(owner, SortedList()).add(_place(grant))
+        self._expiries.add((grant.expires_at_ms, grant.key))
 
     def remove(self, grant: RefreshGrant) -> None:
         """Follow a deletion."""
-        del self._order[grant.key]
+        self._expiries.remove((grant.expires_at_ms, grant.key))
         owner = (grant.tenant_id, grant.principal)
-        del self._of[owner][grant.grant_id]
+        self._of[owner].remove(_place(grant))
         if not self._of[owner]:
             del self._of[owner]
 
     def of(self, tenant_id: str, principal: str) -> list[Key]:
-        """List the keys of a principal's grants, oldest first."""
-        return [(tenant_id, one) for one in self._of.get((tenant_id, principal), ())]
+        """List the keys of a principal's grants: used ones first, and of each the oldest first."""
+        return [(tenant_id, place[-1]) for place in self._of.get((tenant_id, principal), ())]
 
-    def expired(self, now_ms: int) -> list[Key]:
-        """List the oldest grants, as far as they have expired."""
+    def expired(self, now_ms: int, count_max: int) -> list[Key]:
+        """List grants that have expired, longest ago first."""
         found = []
-        for key, expires_at_ms in self._order.items():
+        for expires_at_ms, key in islice(self._expiries, count_max):
             if expires_at_ms > now_ms:
                 break
             found.append(key)
@@ -122,6 +130,10 @@ class RefreshIndex:
 
     def restore(self, grants: Iterable[RefreshGrant]) -> None:
         """Take up what a dump held."""
-        self._of, self._order = {}, {}
-        for grant in sorted(grants, key=lambda one: (one.expires_at_ms, one.key)):
+        self._of, self._expiries = {}, SortedList()
+        for grant in grants:
             self.put(grant)
+
+
+def _place(grant: RefreshGrant) -> tuple[bool, int, str]:
+    return (not grant.is_used, grant.changed_index, grant.grant_id)

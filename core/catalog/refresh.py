@@ -15,25 +15,33 @@ from felix.core.catalog.identity_changes import require_tenant
 from felix.core.catalog.identity_tables import ISSUERS, REFRESH_GRANTS
 from felix.core.catalog.steps import Context, Outcome, Step
 from felix.proto.commands import GrantRefresh, UseRefresh
-from felix.proto.errors import NotFound, Unauthorized
+from felix.proto.errors import Conflict, NotFound, Unauthorized
 from felix.proto.identity import Done, RefreshGrant
 from felix.proto.resources import Key
 
 GRANTS_MAX: Final = 64
-"""Of a principal, used ones included; the oldest go."""
+"""Of a principal, used ones included, which go first; of each kind the oldest."""
 
 
 def grant_refresh(command: GrantRefresh, context: Context) -> Outcome:
-    """Keep a new grant. Raises: NotFound."""
-    grant = command.grant
+    """Keep a new grant; one that is there already is as if it had come once.
+
+    Raises: NotFound, Conflict.
+    """
+    grant = msgspec.structs.replace(command.grant, changed_index=context.index)
     require_tenant(context, grant.tenant_id)
     if (grant.tenant_id, grant.issuer) not in context.store.tables[ISSUERS].rows:
         raise NotFound("the identity provider is not trusted any more")
+    there: RefreshGrant | None = context.store.tables[REFRESH_GRANTS].rows.get(grant.key)
+    if there is not None:
+        if not hmac.compare_digest(there.secret_hash, grant.secret_hash):
+            raise Conflict("another refresh token has this id")
+        return Outcome([], Done(changed=False, id=grant.grant_id))
     return Outcome([*_room_for_one(grant, context), _added(grant)], Done(id=grant.grant_id))
 
 
 def use_refresh(command: UseRefresh, context: Context) -> Outcome:
-    """Trade a grant for its successor. Raises: Unauthorized."""
+    """Trade a grant for its successor. Raises: Unauthorized, Conflict."""
     refused = Unauthorized("the refresh token is not good")
     place = (command.tenant_id, command.grant_id)
     found: RefreshGrant | None = context.store.tables[REFRESH_GRANTS].rows.get(place)
@@ -43,10 +51,15 @@ def use_refresh(command: UseRefresh, context: Context) -> Outcome:
         raise refused
     if found.is_used:
         return Outcome(_family(found, context), refused.to_reply())
-    used = msgspec.structs.replace(found, is_used=True)
+    used = msgspec.structs.replace(found, is_used=True, changed_index=context.index)
     following = msgspec.structs.replace(
-        found, grant_id=command.next_id, secret_hash=command.next_secret_hash
+        found,
+        grant_id=command.next_id,
+        secret_hash=command.next_secret_hash,
+        changed_index=context.index,
     )
+    if following.key in context.store.tables[REFRESH_GRANTS].rows:
+        raise Conflict("another refresh token has the id of the successor")
     steps = [
         *_room_for_one(following, context, keep=found.key),
         Step(REFRESH_GRANTS, place, found, used),

@@ -77,12 +77,14 @@ def retire(command: RetireSigningKey, context: Context) -> Outcome:
     keys = keys_of(context.store, command.tenant_id)
     if not command.revoke:
         _check_may_retire(key, command.after_ms, context)
+        if len(keys) == 1:
+            raise _refused("is_last", "the tenant would have no key: stage another, or revoke it")
     steps: list[Step] = []
     signs = _active(keys)
     kid = "" if signs is None else signs.kid
-    if key.state == "active":
+    if key.state == "active" or len(keys) == 1:
         # The successor comes first: at no version is the tenant without a key.
-        heir = next((one for one in keys if one.state == "published"), None)
+        heir = next((one for one in keys if one.state == "published" and one != key), None)
         if heir is not None:
             steps, kid = [_in_state(heir, "active", context, 0)], heir.kid
         else:

@@ -10,7 +10,9 @@ from typing import Final
 
 import msgspec
 
+from felix.core.catalog.identity_validation import check_identity
 from felix.proto.commands import (
+    BootstrapTenant,
     Command,
     Conditional,
     CreateCache,
@@ -57,7 +59,7 @@ def check(command: Command) -> None:
         case CreateNamespace() | UpdateNamespace():
             _check_texts(command)
             _check_quotas(command.quotas)
-        case CreateCache() | UpdateCache():
+        case CreateCache() | UpdateCache() | BootstrapTenant():
             _check_texts(command)
         case CreateStream():
             _check_spec(command.spec)
@@ -66,6 +68,7 @@ def check(command: Command) -> None:
         case SetFeatureLevel():
             if not 1 <= command.level <= FEATURE_LEVEL_MAX:
                 raise _failed("/level", f"must be 1 to {FEATURE_LEVEL_MAX}")
+    check_identity(command)
 
 
 def check_idempotency_key(key: str | None) -> None:
@@ -85,7 +88,8 @@ def _check_texts(
     | CreateNamespace
     | UpdateNamespace
     | CreateCache
-    | UpdateCache,
+    | UpdateCache
+    | BootstrapTenant,
 ) -> None:
     _check_text("/display_name", command.display_name, DISPLAY_NAME_CHARS_MAX)
     _check_text("/description", getattr(command, "description", None), DESCRIPTION_CHARS_MAX)

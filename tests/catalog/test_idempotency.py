@@ -89,3 +89,15 @@ def test_keys_and_their_age_survive_a_restart() -> None:
         one.do(tenant("w"), key="w")
         assert code_of(one.do(tenant("z"), key="z").result) == "already_exists"
     assert dumped(restarted.catalog) == dumped(log.catalog)
+
+
+def test_a_key_is_its_principals_own() -> None:
+    log = CatalogLog()
+    first = log.do(tenant(), key="k", principal="alice")
+    other = log.do(tenant("other"), key="k", principal="bob")
+    assert (first.version, other.version) == (1, 2)
+    assert code_of(log.do(tenant("other"), key="k", principal="alice").result) == "key_reused"
+    assert code_of(log.do(tenant(), key="k", principal="carol").result) == "already_exists"
+    log.catalog = restore(dumped(log.catalog), CatalogLimits())
+    assert log.do(tenant(), key="k", principal="alice").result == first.result
+    assert log.do(tenant("other"), key="k", principal="bob").result == other.result

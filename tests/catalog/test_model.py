@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+from typing import Final
+
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +37,11 @@ from felix.proto.updates import UpdateBatch
 from tests.support.catalog_log import NOON_MS, CatalogLog, apply_entry, dumped, rendered, rows_of
 from tests.support.catalog_model import CatalogModel, Place
 from tests.support.feed_consumer import FeedConsumer
+from tests.support.identity_log import IdentityLog
+from tests.support.identity_model import AnyIdentityCommand, IdentityModel
+
+IDENTITY_ENTRIES: Final = 3000
+RESTARTS: Final = 0.01
 
 Line = tuple[AnyCommand, str | None]
 
@@ -244,3 +253,35 @@ def test_a_feed_consumer_ends_up_with_the_metadata_however_rarely_it_asks(
     for consumer in consumers:
         consumer.catch_up(log.catalog, limit)
         consumer.check(log.catalog)
+
+
+def test_whatever_is_done_to_identity_replicas_agree_and_hold_what_the_model_holds() -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    log, model, commands = IdentityLog(), IdentityModel(), AnyIdentityCommand(chance)
+    replica, restarted = Catalog("c1"), Catalog("c1")
+    came: Counter[str] = Counter()
+    used: set[tuple[str, str | None]] = set()
+    for _ in range(IDENTITY_ENTRIES):
+        log.now_ms += chance.choice((0, 100, 100, 1000, -1000, 5000))
+        one = commands.next(log)
+        key = f"key-{chance.randrange(100)}" if chance.random() < 0.1 else None
+        owner = (chance.choice("ab"), key)
+        applied = log.apply(one, key=key, principal=owner[0])
+        is_refused = isinstance(applied.result, ErrorReply)
+        came[applied.result.code if isinstance(applied.result, ErrorReply) else "done"] += 1
+        if not is_refused and owner not in used:
+            model.follow(one, log)
+        if key is not None:
+            used.add(owner)
+        model.check(log)
+        if chance.random() < RESTARTS:
+            restarted = restore(dumped(restarted, records=chance.randrange(1, 50)), CatalogLimits())
+            came["restart"] += 1
+        for other in (replica, restarted):
+            assert apply_entry(other, log.entries[-1]) == applied
+            assert other.proof == log.catalog.proof
+    assert dumped(restarted) == dumped(replica) == dumped(log.catalog)
+    assert came["done"] > IDENTITY_ENTRIES // 4
+    assert {"restart", "forbidden", "last_admin", "unauthorized", "key_state"} <= came.keys()

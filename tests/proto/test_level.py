@@ -9,9 +9,11 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from felix.core.catalog.audit import AuditSegment
 from felix.core.catalog.dump import Header
 from felix.core.catalog.feed import Tombstone
 from felix.core.catalog.idempotency import Remembered
+from felix.core.catalog.identity_tables import IDENTITY_ROWS
 from felix.proto.cluster import AddMember, UpdateMember
 from felix.proto.commands import Proposal
 from felix.proto.errors import FeatureLevelTooLow
@@ -42,7 +44,9 @@ def records(kind: Any, found: dict[str, type]) -> dict[str, type]:
 def lines() -> Iterator[str]:
     """Describe each of their members: name, type, default."""
     found: dict[str, type] = {}
-    for root in (Proposal, Header, Remembered, Tombstone):
+    for root in (
+        Proposal, Header, Remembered, Tombstone, AuditSegment, *IDENTITY_ROWS.values()
+    ):  # fmt: skip
         records(root, found)
     for name, kind in sorted(found.items()):
         yield name

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from felix.proto import cluster, commands, errors, queries, raft, resources, updates
+from felix.proto import cluster, commands, errors, identity, queries, raft, resources, updates
 from felix.proto.codec import encode
 from felix.proto.commands import Deleted, FeatureLevel, Proposal, Stamp
 from felix.proto.digest import Digest
@@ -83,6 +83,61 @@ CACHE = resources.Cache(
     updated_at_ms=1_760_000_000_003,
 )
 ALL = (TENANT, NAMESPACE, STREAM, CACHE)
+SIGNING_KEY = resources.SigningKey(
+    tenant_id="acme",
+    kid="5d0c0000000000000000000000000001",
+    public_key="11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    state="active",
+    state_since_ms=1_760_000_000_000,
+    version=5,
+    created_version=5,
+    created_at_ms=1_760_000_000_004,
+    updated_at_ms=1_760_000_000_004,
+)
+REVOCATION = resources.TokenRevocation(
+    tenant_id="acme",
+    principal="ab" * 32,
+    before_ms=1_760_000_000_005,
+    version=6,
+    created_version=6,
+    created_at_ms=1_760_000_000_005,
+    updated_at_ms=1_760_000_000_005,
+)
+NEW_KEY = identity.NewKey(
+    SIGNING_KEY.kid, SIGNING_KEY.public_key, "0123456789abcdef", b"\x00\xff" * 30
+)
+ISSUER = commands.NewIssuer(
+    issuer="https://idp.example.test",
+    audiences=("felix-controlplane",),
+    jwks_url="https://idp.example.test/keys",
+    groups_claim="groups",
+)
+RULE = identity.Rule("role:reader", "stream:acme/prod/*", "stream.subscribe")
+ASSIGNMENT = identity.Assignment("group:analysts", "role:reader")
+GRANT = identity.RefreshGrant(
+    tenant_id="acme",
+    grant_id="a" * 32,
+    secret_hash=b"\x01" * 32,
+    family="a" * 32,
+    principal="ab" * 32,
+    issuer=ISSUER.issuer,
+    groups=("group:analysts",),
+    permissions=("stream.subscribe:stream:acme/prod/*",),
+    audience="felix-broker",
+    expires_at_ms=1_760_000_043_000,
+)
+REFUSAL = identity.Refusal(
+    time_ms=1_760_000_000_006,
+    operation="GetTenant",
+    code="forbidden",
+    reason="no permission",
+    principal="ab" * 32,
+    source="10.0.0.7:5123",
+    request_id="req-2",
+    tenant_id="acme",
+    object="tenant:acme",
+    count=3,
+)
 
 
 def digest_of(*objects: resources.Resource) -> str:
@@ -131,6 +186,7 @@ def requests() -> list[Case]:
         cluster.TransferLeadership(target="node-2"),
         commands.SetFeatureLevel(level=2),
         queries.GetBackup(backup="0123456789abcdef", piece=1),
+        *identity_requests(),
     ]
     cases = [
         Case(
@@ -154,6 +210,112 @@ def requests() -> list[Case]:
         1,
     )
     return [*cases, Case("request-full-envelope", "every element of the envelope", full, Request)]
+
+
+def identity_requests() -> list[AnyRequest]:
+    """Every request about identity."""
+    acme: Any = {"tenant_id": "acme"}
+    key: Any = {"tenant_id": "acme", "kid": SIGNING_KEY.kid}
+    return [
+        commands.BootstrapTenant(
+            **acme,
+            display_name="Acme, Inc.",
+            issuers=(ISSUER,),
+            admins=("ab" * 32,),
+            policies=(RULE,),
+            groupings=(ASSIGNMENT,),
+        ),
+        commands.PutIssuer(**acme, issuer=ISSUER, may_change=False),
+        commands.DeleteIssuer(**acme, issuer=ISSUER.issuer),
+        commands.ChangePolicies(**acme, add=(RULE,), scopes=("namespace:acme/prod",)),
+        commands.ChangeGroupings(**acme, remove=(ASSIGNMENT,)),
+        commands.StageSigningKey(**acme),
+        commands.ActivateSigningKey(**key, lead_ms=5_400_000),
+        commands.RetireSigningKey(**key, revoke=True),
+        commands.RewrapSigningKey(**key, kek_id="fedcba9876543210", sealed=b"\xff\x00" * 30),
+        commands.GrantRefresh(grant=GRANT),
+        commands.UseRefresh(
+            **acme,
+            grant_id=GRANT.grant_id,
+            secret_hash=GRANT.secret_hash,
+            next_id="b" * 32,
+            next_secret_hash=b"\x02" * 32,
+        ),
+        commands.RevokeTokens(**acme, principal="*"),
+        commands.PutBrokerCredential(
+            broker_id="broker-1", curve_key="k" * 40, secret_hash=b"\x03" * 32
+        ),
+        commands.DeleteBrokerCredential(broker_id="broker-1"),
+        commands.RecordRefusals(node="node-1", refusals=(REFUSAL,), dropped=2),
+        queries.GetTenantIdentity(**acme, known_index=7),
+        queries.ListAllSigningKeys(page_size=100),
+        queries.ListBrokerCredentials(),
+        queries.GetAudit(**acme, result="forbidden", before=900),
+        queries.GetIssuerKeys(**acme, issuer=ISSUER.issuer, missing_kid="k-2"),
+        queries.ProbeIssuer(issuer=ISSUER.issuer),
+    ]
+
+
+def identity_answers() -> dict[str, tuple[str, Any, int]]:
+    """Every answer about identity, by name: what it is, the record, the version."""
+    sealed = identity.SealedKey(
+        "acme", NEW_KEY.kid, NEW_KEY.public_key, NEW_KEY.kek_id, NEW_KEY.sealed
+    )
+    trusted = identity.IdpIssuer(
+        tenant_id="acme", updated_at_ms=1_760_000_000_007, **msgspec.structs.asdict(ISSUER)
+    )
+    view = identity.IdentityView(
+        tenant_id="acme",
+        changed_index=8,
+        is_bootstrapped=True,
+        issuers=(trusted,),
+        policies=(identity.Policy("acme", RULE.subject, RULE.object, RULE.action),),
+        groupings=(identity.Grouping("acme", ASSIGNMENT.user, ASSIGNMENT.role),),
+        keys=(SIGNING_KEY,),
+        sealed_keys=(sealed,),
+        revocations=(REVOCATION,),
+    )
+    record = identity.AuditRecord(
+        sequence=5,
+        index=9,
+        time_ms=1_760_000_000_006,
+        operation="RevokeTokens",
+        result="success",
+        principal="alice",
+        tenant_id="acme",
+        object="principal:*",
+        request_id="req-1",
+        version=6,
+    )
+    credential = identity.BrokerCredential(
+        broker_id="broker-1", curve_key="k" * 40, updated_at_ms=1_760_000_000_008
+    )
+    page = identity.AuditPage((record,), (b"\x05" * 32,), 1, 5, b"\x05" * 32, 5, b"\x04" * 32)
+    probe = identity.IssuerProbe(found_issuer=ISSUER.issuer, algorithms=("ES256",), keys=1)
+    return {
+        "done": ("the answer to StageSigningKey", identity.Done(id=NEW_KEY.kid), 5),
+        "done-unchanged": ("nothing was to be done", identity.Done(changed=False), 5),
+        "refresh-grant": ("the answer to UseRefresh", GRANT, 6),
+        "identity": ("all that is known of a tenant's identity", view, 6),
+        "identity-unchanged": (
+            "it is as of known_index",
+            identity.IdentityView(tenant_id="acme", changed_index=8, is_unchanged=True),
+            6,
+        ),
+        "signing-keys": (
+            "the keys of all tenants",
+            identity.SigningKeyPage(((SIGNING_KEY, sealed, 86_400),), "YWNtZQ"),
+            6,
+        ),
+        "broker-credentials": (
+            "how brokers prove who they are",
+            identity.BrokerCredentials((credential,), 9),
+            6,
+        ),
+        "audit": ("a page of the audit trail", page, 6),
+        "jwks": ("keys of an identity provider", identity.Jwks(document=b"{}", age_ms=1000), 6),
+        "probe": ("what an identity provider said of itself", probe, 6),
+    }
 
 
 def replies() -> list[Case]:
@@ -215,6 +377,7 @@ def replies() -> list[Case]:
             ),
             4,
         ),
+        **identity_answers(),
     }
     cases = [
         Case(f"reply-{name}", what, Reply(PROTOCOL, 7, version, 0, None, raw(result)), Reply)
@@ -225,6 +388,8 @@ def replies() -> list[Case]:
         errors.NoLeader("an election is under way", retry_after_ms=100),
         errors.Compacted("too old", details={"oldest": 100, "current": 200, "epoch": 1}),
         errors.OutcomeUnknown("leadership was lost"),
+        errors.Unauthorized("the token is not good"),
+        errors.KeyStateRefused("the key signs", details={"reason": "is_active"}),
     ]
     return cases + [
         Case(
@@ -255,7 +420,7 @@ def watch() -> list[Case]:
         Case("watch-payload-delete", "a DELETE carries the object as it was", deleted, payloads),
         *(
             Case(f"resource-{one.key[-1]}", "one object, as digests cover it", one, kinds)
-            for one in ALL
+            for one in (*ALL, SIGNING_KEY, REVOCATION)
         ),
     ]  # fmt: skip
 
@@ -266,6 +431,11 @@ def log_and_peers() -> list[Case]:
         1,
         Stamp(1_760_000_000_002, "req-1", "alice", "10.0.0.7:5123", "key-1"),
         commands.CreateStream(tenant_id="acme", namespace="prod", stream="orders"),
+    )
+    staged = Proposal(
+        1,
+        Stamp(1_760_000_000_004, "req-3", "alice", new_key=NEW_KEY),
+        commands.StageSigningKey(tenant_id="acme"),
     )
     ids = (NodeId(LEADER), NodeId(FOLLOWER), Term(3))
     entry = raft.Entry(Index(9), Term(3), raft.EntryKind.COMMAND, b"\x01\x02")
@@ -293,6 +463,7 @@ def log_and_peers() -> list[Case]:
     membership = raft.Membership((ids[0],), (), (ids[1],), (member, learner), (gone,))
     return [
         Case("proposal", "the content of one log entry", proposal, Proposal),
+        Case("proposal-key", "one that brings a signing key, sealed", staged, Proposal),
         Case("membership", "the content of a membership entry", membership, raft.Membership),
         *(
             Case(

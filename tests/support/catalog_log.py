@@ -20,6 +20,7 @@ from felix.proto.commands import (
     Stamp,
 )
 from felix.proto.errors import ErrorReply
+from felix.proto.identity import NewKey
 from felix.proto.ids import Index
 from felix.proto.levels import level_of, read_proposal
 from felix.proto.resources import RESOURCE_TYPES, Key, Resource
@@ -36,9 +37,17 @@ class CatalogLog:
         self.catalog = catalog or Catalog("c1", limits=limits or CatalogLimits())
         self.entries: list[bytes] = []
 
-    def do(self, command: AnyCommand, key: str | None = None, at_ms: int = NOON_MS) -> Applied:
+    def do(
+        self,
+        command: AnyCommand,
+        key: str | None = None,
+        at_ms: int = NOON_MS,
+        *,
+        principal: str = "",
+        new_key: NewKey | None = None,
+    ) -> Applied:
         """Append a command to the log and apply it."""
-        stamp = Stamp(at_ms, idempotency_key=key)
+        stamp = Stamp(at_ms, principal=principal, idempotency_key=key, new_key=new_key)
         self.entries.append(encode(Proposal(level_of(command), stamp, command)))
         return apply_entry(self.catalog, self.entries[-1])
 

@@ -11,12 +11,14 @@ import msgspec
 from felix.actors.backups import Backups
 from felix.core.catalog import validation
 from felix.core.catalog.catalog import Catalog, CatalogLimits
+from felix.core.catalog.identity_commands import NEEDS_A_KEY
 from felix.core.catalog.rendering import SnapshotRendering
 from felix.proto import codec, levels
 from felix.proto.cluster import Operation
-from felix.proto.commands import AnyCommand, Command, Proposal, Stamp
+from felix.proto.commands import AnyCommand, Command, CreateTenant, Proposal, Stamp
 from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import ErrorReply, MembershipRefused, ValidationFailed, from_reply
+from felix.proto.identity import NewKey
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.queries import (
     BackupPiece,
@@ -30,8 +32,10 @@ from felix.proto.queries import (
 from felix.proto.raft import Membership
 from felix.proto.rpc import Answer, AnyRequest
 from felix.proto.updates import SnapshotChunk, UpdateBatch
+from felix.storage.sealed import Sealer
 
 NODE_ID: Final = "local"
+KEK: Final = b"k" * 32
 SLICE_RECORDS: Final = 250
 MEMBERSHIP: Final = Membership((NodeId(NODE_ID),))
 
@@ -48,7 +52,11 @@ class LocalControlPlane:
         self,
         cluster_id: str = "local",
         limits: CatalogLimits = CatalogLimits(),  # noqa: B008 - immutable
+        sealer: Sealer | None = None,
     ) -> None:
+        """Without a `sealer` it has one with the key-encryption key `KEK`."""
+        self.kek = KEK
+        self.sealer = sealer or Sealer((KEK,))
         self._catalog = Catalog(cluster_id, limits=limits)
         self._backups = Backups()
         self._changed = threading.Condition()
@@ -85,6 +93,7 @@ class LocalControlPlane:
             call.principal,
             call.source,
             call.idempotency_key,
+            self._key_for(command),
         )
         levels.check(command, self._catalog.feature_level, MEMBERSHIP)
         data = codec.encode(Proposal(levels.level_of(command), stamp, command))
@@ -95,6 +104,11 @@ class LocalControlPlane:
         if isinstance(applied.result, ErrorReply):
             raise from_reply(applied.result)
         return Answered(applied.result, applied.version)
+
+    def _key_for(self, command: AnyCommand) -> NewKey | None:
+        if not isinstance(command, (CreateTenant, *NEEDS_A_KEY)):
+            return None
+        return self.sealer.new_key(command.tenant_id)
 
     def _watch(self, query: WatchUpdates, timeout_s: float) -> UpdateBatch:
         batch = self._catalog.answer(query)

@@ -78,14 +78,17 @@ PATCHES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ),
     ),
     "core/catalog/dump.py": (
-        (" = NONE\n\n\nclass Trailer(", " = NONE\n    hint: int = 0\n\n\nclass Trailer("),
+        (".hex()\n\n\nclass Trailer(", ".hex()\n    hint: int = 0\n\n\nclass Trailer("),
     ),
     "core/catalog/audit_subjects.py": (
         ("    GrantRefresh,\n    Put", "    GrantRefresh,\n    LabelCache,\n    Put"),
         ("    DeleteCache: _", "    LabelCache: _cache,\n    DeleteCache: _"),
     ),
     "core/catalog/changes.py": (
-        ("    DeleteTenant,\n    Stamp,", "    DeleteTenant,\n    LabelCache,\n    Stamp,"),
+        (
+            "    DeleteTenant,\n    UpdateCache,",
+            "    DeleteTenant,\n    LabelCache,\n    UpdateCache,",
+        ),
         ("\n_HANDLERS: ", _HANDLER),
         ("    DeleteCache: _", "    LabelCache: _label_cache,\n    DeleteCache: _"),
         (
