@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -214,7 +214,7 @@ def _check(request: ExchangeRequest) -> None:
 def _grant(tenant: Tenant, vouched: Vouched, request: ExchangeRequest) -> _Grant:
     audience = request.audience or default_audience(tenant.tenant_id)
     subjects = tenant.subjects_of(vouched.principal, vouched.groups)
-    granted = tenant.rights_of(subjects).permissions
+    granted = tenant.rights_of(subjects).by_text
     return _Grant(
         principal=vouched.principal,
         issuer=vouched.issuer.issuer,
@@ -235,7 +235,7 @@ def _grant_again(tenant: Tenant, successor: RefreshGrant, request: ExchangeReque
         raise NotAllowed("refresh_audience", principal=principal)
     groups = groups_still_meant(issuer, successor.groups, is_only_issuer=tenant.has_one_issuer)
     subjects = tenant.subjects_of(principal, groups)
-    granted = still_held(successor.permissions, tenant.rights_of(subjects))
+    granted = _by_text(still_held(successor.permissions, tenant.rights_of(subjects)))
     return _Grant(
         principal=principal,
         issuer=successor.issuer,
@@ -247,18 +247,24 @@ def _grant_again(tenant: Tenant, successor: RefreshGrant, request: ExchangeReque
 
 
 def _asked_for(
-    granted: tuple[Permission, ...],
+    granted: dict[str, Permission],
     request: ExchangeRequest,
     audience: str,
     tenant: Tenant,
     principal: str,
 ) -> tuple[str, ...]:
     if request.requested is not None or request.resources is not None:
-        granted = narrow(granted, request.requested, request.resources)
-    kept = tuple([str(one) for one in granted if is_allowed_in(one, audience, tenant.tenant_id)])
+        granted = _by_text(narrow(granted.values(), request.requested, request.resources))
+    kept = tuple(
+        [text for text, one in granted.items() if is_allowed_in(one, audience, tenant.tenant_id)]
+    )
     if not kept:
         raise NotAllowed("no_permissions", principal=principal)
     return kept
+
+
+def _by_text(permissions: Iterable[Permission]) -> dict[str, Permission]:
+    return {str(one): one for one in permissions}
 
 
 def _hash(secret: str) -> bytes:

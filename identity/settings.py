@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from felix.identity.discreet import Discreet
+import msgspec
 
 
-class IdentitySettings(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of everything that authenticates; see the sections `auth` and `keys` of the
     configuration."""
 

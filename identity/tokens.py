@@ -72,8 +72,9 @@ def is_allowed_in(permission: Permission, audience: str, tenant_id: str) -> bool
 
     One that brokers do not know would make the token useless to them (contract, section 11.5).
     """
-    is_for_operators = (audience, tenant_id) == (CONTROL_PLANE, OPERATOR_TENANT)
-    return is_for_operators or permission.action not in CLUSTER_ACTIONS
+    if permission.action not in CLUSTER_ACTIONS:
+        return True
+    return (audience, tenant_id) == (CONTROL_PLANE, OPERATOR_TENANT)
 
 
 def mint(tenant: Tenant, claims: FelixClaims) -> str:
