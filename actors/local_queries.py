@@ -26,7 +26,7 @@ from felix.proto.identity import IdpIssuer
 from felix.proto.queries import GetIssuerKeys, ProbeIssuer
 from felix.transport.rpc_server import Incoming, RpcServer
 
-ISSUERS: Final = "IdpIssuer"
+ISSUERS: Final = "issuers"
 """The table of the catalog."""
 WAITING_MAX: Final = 2048
 PATIENCE: Final = 0.8

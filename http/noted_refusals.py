@@ -9,6 +9,7 @@ import falcon
 
 from felix.http.errors import status_and_code
 from felix.http.route import Route
+from felix.identity.reasons import Refused, reason_of
 from felix.identity.refusal_log import RefusalLog
 from felix.proto.errors import FelixError
 from felix.proto.identity import Refusal
@@ -57,14 +58,20 @@ def _refusal(req: falcon.Request, route: Route, error: FelixError) -> Refusal:
         time_ms=time.time_ns() // 1_000_000,
         operation="".join(word.capitalize() for word in route.operation.split("_")),
         code=error.code,
-        reason=str(getattr(error, "reason", "") or error.message),
-        principal=req.context.caller.principal,
+        reason=reason_of(error) or error.message,
+        principal=_principal(req, error),
         source=req.remote_addr or "",
         request_id=req.context.request_id,
         tenant_id=_shown(params.get("tenant_id", "")),
         namespace=_shown(params.get("namespace", "")),
         object=f"{kind}:{_shown(params[kind])}" if kind else "",
     )
+
+
+def _principal(req: falcon.Request, error: FelixError) -> str:
+    """Name who asked, as far as it was proven before the refusal."""
+    found: str = req.context.caller.principal
+    return error.principal if isinstance(error, Refused) and error.principal else found
 
 
 def _shown(name: str) -> str:

@@ -9,13 +9,13 @@ from msgspec import UNSET
 
 from felix.http.body_or_query import read_optional
 from felix.http.desk import Desk, answer
-from felix.http.gatekeeping import ExchangeRequest, Gatekeeping, Issued
 from felix.http.identity_bodies import ExchangeBody, RefreshBody
 from felix.http.identity_views import TokenView
 from felix.http.rights import bearer_of
+from felix.identity.exchange import ExchangeRequest, Issued
 from felix.proto.commands import RevokeTokens
 from felix.proto.control_plane import Call
-from felix.proto.errors import NotEnabled, Unauthorized
+from felix.proto.errors import Unauthorized
 from felix.proto.identity import Done
 
 EVERYONE: Final = "*"
@@ -39,7 +39,7 @@ class Exchange:
             audience=body.audience,
             refresh=bool(body.refresh),
         )
-        granted = _gatekeeper(self._desk).exchange(tenant_id, token, wish, _call(self._desk, req))
+        granted = self._desk.gatekeeper.exchange(tenant_id, token, wish, _call(self._desk, req))
         answer(resp, _view(granted))
 
 
@@ -55,7 +55,7 @@ class Refresh:
         wish = ExchangeRequest(
             requested=_optional(body.requested), resources=_optional(body.resources)
         )
-        granted = _gatekeeper(self._desk).refresh(
+        granted = self._desk.gatekeeper.refresh(
             tenant_id, body.refresh_token, wish, _call(self._desk, req)
         )
         answer(resp, _view(granted))
@@ -85,12 +85,6 @@ class TenantRevocation:
         """Void every token of the tenant that was issued up to now, refresh tokens too."""
         self._desk.ask(req, resp, RevokeTokens(tenant_id=tenant_id, principal=EVERYONE), Done)
         resp.status = 204
-
-
-def _gatekeeper(desk: Desk) -> Gatekeeping:
-    if desk.gatekeeper is None:
-        raise NotEnabled("no tokens are given out here")
-    return desk.gatekeeper
 
 
 def _call(desk: Desk, req: falcon.Request) -> Call:

@@ -20,6 +20,8 @@ from felix.http.desk import Desk
 from felix.http.middleware import RequestId
 from felix.http.settings import HttpSettings
 from felix.identity.caller import Caller
+from felix.identity.gatekeeper import Gatekeeper
+from felix.identity.settings import IdentitySettings
 from felix.proto.commands import CreateTenant, RecordRefusals
 from felix.proto.control_plane import Call
 from felix.proto.identity import Refusal
@@ -64,7 +66,9 @@ def endpoint() -> Iterator[str]:
         middleware=[RequestId(), AsOperator()]
     )
     errors.install(app)
-    app.add_route("/v1/audit", Audit(Desk(plane, HttpSettings())))
+    app.add_route(
+        "/v1/audit", Audit(Desk(plane, HttpSettings(), Gatekeeper(plane, IdentitySettings())))
+    )
     with make_server("127.0.0.1", 0, app, handler_class=_Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

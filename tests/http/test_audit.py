@@ -16,6 +16,8 @@ from felix.http.desk import Desk
 from felix.http.middleware import RequestId
 from felix.http.settings import HttpSettings
 from felix.identity.caller import Caller
+from felix.identity.gatekeeper import Gatekeeper
+from felix.identity.settings import IdentitySettings
 from felix.proto.codec import encode
 from felix.proto.commands import (
     CreateNamespace,
@@ -62,7 +64,9 @@ class Reader:
             middleware=[RequestId(), As(who)]
         )
         errors.install(app)
-        app.add_route("/v1/audit", Audit(Desk(plane, HttpSettings())))
+        app.add_route(
+            "/v1/audit", Audit(Desk(plane, HttpSettings(), Gatekeeper(plane, IdentitySettings())))
+        )
         self._client = TestClient(app)
 
     def ask(self, **query: Any) -> Result:

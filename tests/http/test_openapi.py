@@ -14,6 +14,8 @@ from felix.http.openapi import OPENAPI_PATH
 from felix.http.route import ANY_REFUSALS, Route
 from felix.http.routes import ROUTES
 from felix.http.settings import HttpSettings
+from felix.identity.gatekeeper import Gatekeeper
+from felix.identity.settings import IdentitySettings
 from tests.http.helpers import client_of, filled_client
 from tests.support.local_control_plane import LocalControlPlane
 
@@ -68,7 +70,10 @@ def document() -> dict[str, Any]:
 @pytest.mark.parametrize("path", PATHS)
 def test_a_resource_has_exactly_the_methods_of_the_table(path: str) -> None:
     routes = [route for route in ROUTES if route.path == path]
-    resource = routes[0].resource(Desk(LocalControlPlane(), HttpSettings()))
+    plane = LocalControlPlane()
+    resource = routes[0].resource(
+        Desk(plane, HttpSettings(), Gatekeeper(plane, IdentitySettings()))
+    )
     answered = {method.upper() for method in METHODS if hasattr(resource, f"on_{method}")}
     assert answered == {route.method for route in routes}
     assert hasattr(resource, "on_head") == ("GET" in answered)

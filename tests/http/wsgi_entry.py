@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from felix.http.gunicorn_command import get_settings
 from felix.http.settings import HttpSettings
 from felix.http.wsgi import Doors, configure_logging
+from felix.identity.refusal_log import RefusalLog
 from tests.support.local_control_plane import LocalControlPlane
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ class LocalApp:
     """Like `felix.http.wsgi.WorkerApp`, without a node."""
 
     def __init__(self, settings: HttpSettings) -> None:
-        self._app = Doors(LocalControlPlane(), settings)
+        plane = LocalControlPlane()
+        self._app = Doors(plane, settings, RefusalLog(plane))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return self._app(environ, start_response)
