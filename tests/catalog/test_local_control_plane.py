@@ -23,11 +23,11 @@ def plane() -> ControlPlane:
 
 def test_what_was_created_can_be_read(plane: ControlPlane) -> None:
     created = plane.ask(tenant())
-    assert created.version == 2  # with the key that signs its tokens
+    assert created.version == 1
     assert isinstance(created.result, Tenant)
     assert created.result.created_at_ms > 0
     read = plane.ask(GetTenant(tenant_id="acme"))
-    assert (read.result, read.version) == (created.result, 2)
+    assert (read.result, read.version) == (created.result, 1)
 
 
 def test_refusals_of_every_kind_are_raised(plane: ControlPlane) -> None:
@@ -39,7 +39,7 @@ def test_refusals_of_every_kind_are_raised(plane: ControlPlane) -> None:
     with pytest.raises(ValidationFailed):
         plane.ask(tenant("other"), Call(idempotency_key=""))
     with pytest.raises(FutureVersion):
-        plane.ask(WatchUpdates(from_version=3))
+        plane.ask(WatchUpdates(from_version=2))
 
 
 def test_a_command_with_a_key_is_carried_out_once(plane: ControlPlane) -> None:
@@ -55,7 +55,7 @@ def test_a_snapshot_comes_in_chunks_of_any_version(plane: ControlPlane) -> None:
     assert (chunk.version, chunk.chunk, chunk.chunks, len(chunk.objects)) == (1, 0, 1, 1)
     latest = plane.ask(GetSnapshot()).result
     assert isinstance(latest, SnapshotChunk)
-    assert (latest.version, len(latest.objects)) == (4, 4)
+    assert (latest.version, len(latest.objects)) == (2, 2)
     with pytest.raises(ValidationFailed):
         plane.ask(GetSnapshot(chunk=1))
 
@@ -65,7 +65,7 @@ def test_a_cluster_of_one_describes_itself(plane: ControlPlane) -> None:
     status = plane.ask(GetCluster()).result
     assert isinstance(status, ClusterStatus)
     assert status.leader_id == status.node_id == status.members[0].id
-    assert (status.version, status.applied_index) == (2, 1)
+    assert (status.version, status.applied_index) == (1, 1)
 
 
 def test_a_watcher_waits_for_the_next_update(plane: ControlPlane) -> None:
@@ -74,7 +74,7 @@ def test_a_watcher_waits_for_the_next_update(plane: ControlPlane) -> None:
         plane.ask(tenant())
         batch = waiting.result(timeout=5).result
     assert isinstance(batch, UpdateBatch)
-    assert [one.version for one in batch.updates] == [1, 2]
+    assert [one.version for one in batch.updates] == [1]
 
 
 def test_a_watcher_does_not_wait_longer_than_it_said(plane: ControlPlane) -> None:
@@ -86,4 +86,4 @@ def test_a_watcher_does_not_wait_longer_than_it_said(plane: ControlPlane) -> Non
 def test_many_threads_may_ask(plane: ControlPlane) -> None:
     with ThreadPoolExecutor(4) as pool:
         versions = pool.map(lambda n: plane.ask(tenant(f"t{n}")).version, range(100))
-    assert sorted(versions) == list(range(2, 201, 2))
+    assert sorted(versions) == list(range(1, 101))

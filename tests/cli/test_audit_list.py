@@ -61,7 +61,8 @@ def endpoint() -> Iterator[str]:
         request_id="r-1",
         count=7,
     )
-    plane.ask(RecordRefusals(node="n1", refusals=(refusal,) * 301))
+    for count in (100, 100, 100, 1):
+        plane.ask(RecordRefusals(node="n1", refusals=(refusal,) * count))
     app: falcon.App[falcon.Request, falcon.Response] = falcon.App(
         middleware=[RequestId(), AsOperator()]
     )

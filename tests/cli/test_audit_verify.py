@@ -47,8 +47,8 @@ class Trail:
             )
             for number in range(records)
         )
-        for start in range(0, records, 500):
-            self.plane.ask(RecordRefusals(node="n1", refusals=refusals[start : start + 500]))
+        for start in range(0, records, 100):
+            self.plane.ask(RecordRefusals(node="n1", refusals=refusals[start : start + 100]))
 
     def ask(self, before: int, page_size: int) -> AuditPageView:
         page = self.plane.ask(GetAudit(before=before, page_size=page_size)).result

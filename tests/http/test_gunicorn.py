@@ -222,6 +222,7 @@ def is_gone(pid: str) -> bool:
 
 def test_a_worker_whose_node_does_not_answer_says_so_and_stops_cleanly(tmp_path: Path) -> None:
     settings = HttpSettings(
+        is_open=True,
         workers=1,
         threads=4,
         timeout_s=0.3,

@@ -54,7 +54,9 @@ class LocalControlPlane:
         limits: CatalogLimits = CatalogLimits(),  # noqa: B008 - immutable
         sealer: Sealer | None = None,
     ) -> None:
-        """Without a `sealer` it has one with the key-encryption key `KEK`."""
+        """Without a `sealer` it has one with the key-encryption key `KEK`, and gives a new tenant
+        no key: a tenant costs one version then."""
+        self._makes_first_keys = sealer is not None
         self.kek = KEK
         self.sealer = sealer or Sealer((KEK,))
         self._catalog = Catalog(cluster_id, limits=limits)
@@ -106,6 +108,8 @@ class LocalControlPlane:
         return Answered(applied.result, applied.version)
 
     def _key_for(self, command: AnyCommand) -> NewKey | None:
+        if isinstance(command, CreateTenant) and not self._makes_first_keys:
+            return None
         if not isinstance(command, (CreateTenant, *NEEDS_A_KEY)):
             return None
         return self.sealer.new_key(command.tenant_id)
