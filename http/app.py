@@ -15,7 +15,7 @@ from felix.http.authentication import Authenticate
 from felix.http.desk import Desk
 from felix.http.docs_page import DocsPage, DocsRedirect
 from felix.http.middleware import AccessLog, RequestId, StrictPath
-from felix.http.noted_refusals import NoteRefusals
+from felix.http.noted_refusals import NoteRefusals, Refusals
 from felix.http.openapi import OPENAPI_PATH, OpenApi, openapi
 from felix.http.rate_limit import RateLimit
 from felix.http.route import Route
@@ -59,7 +59,7 @@ def create_app(
     settings: HttpSettings,
     *,
     gatekeeper: Gatekeeper | None = None,
-    refusals: RefusalLog | None = None,
+    refusals: Refusals | None = None,
 ) -> App:
     """Build the app on something that can be asked.
 

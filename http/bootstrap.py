@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import falcon
 from falcon.routing import BaseConverter
@@ -24,6 +24,7 @@ from felix.http.identity_bodies import BootstrapBody, Identity
 from felix.http.identity_views import BootstrapView
 from felix.http.issuers import check_urls, new_issuer
 from felix.http.middleware import AccessLog, RequestId, StrictPath
+from felix.http.noted_refusals import Refusals
 from felix.http.settings import HttpSettings
 from felix.http.strict_json import read_object
 from felix.proto.commands import BootstrapTenant, NewIssuer
@@ -46,14 +47,6 @@ PRINCIPAL: Final = "bootstrap"
 WRONG_PER_ADDRESS_MAX: Final = 10
 WRONG_MAX: Final = 60
 WINDOW_S: Final = 60.0
-
-
-class Refusals(Protocol):
-    """Where refused requests go, on their way to the audit trail."""
-
-    def add(self, refusal: Refusal) -> None:
-        """Take one; never waits."""
-        ...
 
 
 def create_bootstrap_app(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Final, Protocol
 
 import falcon
 
 from felix.http.errors import status_and_code
 from felix.http.route import Route
 from felix.identity.reasons import Refused, reason_of
-from felix.identity.refusal_log import RefusalLog
 from felix.proto.errors import FelixError
 from felix.proto.identity import Refusal
 from felix.proto.names import NAME_CHARS_MAX
@@ -23,10 +22,18 @@ DECIDED_AT_APPLY: Final = frozenset({
 _KINDS: Final = ("cache", "stream", "namespace")
 
 
+class Refusals(Protocol):
+    """Where refused requests go, on their way to the audit trail."""
+
+    def add(self, refusal: Refusal) -> None:
+        """Take one; never waits."""
+        ...
+
+
 class NoteRefusals:
     """Hand what was refused to the log of refusals."""
 
-    def __init__(self, refusals: RefusalLog) -> None:
+    def __init__(self, refusals: Refusals) -> None:
         self._refusals = refusals
 
     def process_response(

@@ -10,7 +10,6 @@ from typing import Final
 
 import msgspec
 
-from felix.core.auth.rbac import Explanation, RuleBook, explain
 from felix.identity.caller import Caller
 from felix.identity.exchange import Exchange, ExchangeRequest, Issued
 from felix.identity.fresh import Fresh
@@ -24,7 +23,6 @@ from felix.identity.upstream import Upstream
 from felix.proto.control_plane import Call, ControlPlane
 from felix.proto.errors import NotFound
 from felix.proto.identity import BrokerCredentials, IdentityView
-from felix.proto.permissions import Object
 from felix.proto.queries import ListBrokerCredentials
 from felix.storage.sealed import Sealer, load_keks
 
@@ -122,20 +120,6 @@ class Gatekeeper:
         Raises: NotFound; NoLeader and what else the node says.
         """
         return self._tenants.get(tenant_id, fresh=fresh).view
-
-    def rule_book(self, tenant_id: str) -> RuleBook:
-        """Give the rules of a tenant as they are enforced. Raises: see `identity`."""
-        return self._tenants.get(tenant_id).book
-
-    def explain(
-        self, tenant_id: str, principal: str, groups: tuple[str, ...], action: str, target: Object
-    ) -> Explanation:
-        """Say whether a principal may do something and why, by what is enforced.
-
-        Raises: see `identity`; TooLarge if its roles reach too far.
-        """
-        book = self._tenants.get(tenant_id).book
-        return explain(book, tenant_id, (principal, *groups), action, target)
 
     def jwks(self, tenant_id: str) -> list[Jwk]:
         """List the public keys of a tenant, the one that signs first. Raises: see `identity`."""

@@ -134,6 +134,7 @@ def verify(token: Unproven, tenant: Tenant, now_s: float, *, accept_broker_token
         kind="token",
         principal=claims.sub,
         tenant_id=claims.tid,
+        groups=groups,
         permissions=tuple(
             one
             for one in still_held(claims.perms, rights)

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from felix.cli.config import AuthConfig, HttpConfig, KeysConfig
-from felix.proto.commands import CreateTenant, NewIssuer, PutIssuer, RetireSigningKey
+from felix.proto.commands import CreateTenant, NewIssuer, PutIssuer
 from felix.proto.control_plane import Call
-from felix.proto.errors import IdpUnavailable, NotEnabled, NotFound
+from felix.proto.errors import IdpUnavailable, NotFound
 from felix.proto.identity import IssuerProbe, Jwks
 from felix.proto.queries import GetIssuerKeys, ProbeIssuer
 from tests.support.cluster import RunningNode, make_configs
@@ -29,7 +29,7 @@ STALE = Call(consistency="stale")
 
 
 @contextmanager
-def alone(*, kek: str = KEK, private_addresses: bool = True) -> Iterator[RunningNode]:
+def alone(*, private_addresses: bool = True) -> Iterator[RunningNode]:
     """Run a cluster of one node, without HTTP."""
     folder = Path(tempfile.mkdtemp(prefix="felix-test-"))
     (config,) = make_configs(folder, 1)
@@ -38,7 +38,7 @@ def alone(*, kek: str = KEK, private_addresses: bool = True) -> Iterator[Running
             config,
             http=HttpConfig(enabled=False),
             auth=AuthConfig(mode="open", idp_private_addresses=private_addresses),
-            keys=KeysConfig(kek=kek),
+            keys=KeysConfig(kek=KEK),
         ),
         folder / config.name,
     )
@@ -92,16 +92,6 @@ def test_the_keys_of_a_trusted_issuer_outlive_the_provider_and_a_key_signs_for_t
         status = node.status()
         assert status is not None
         assert status.alarms == []
-
-
-def test_a_node_without_a_kek_makes_no_tenants_and_says_why() -> None:
-    with alone(kek="") as node:
-        for command in (
-            CreateTenant(tenant_id="acme"),
-            RetireSigningKey(tenant_id="acme", kid="k", revoke=True),
-        ):
-            with pytest.raises(NotEnabled, match="no key-encryption key is configured"):
-                node.ask(command)
 
 
 def test_a_provider_that_is_away_is_unavailable() -> None:

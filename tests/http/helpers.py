@@ -11,6 +11,8 @@ from felix.core.catalog.catalog import CatalogLimits
 from felix.http.app import App, create_app
 from felix.http.settings import HttpSettings
 from felix.proto.control_plane import ControlPlane
+from felix.proto.identity import Refusal
+from felix.storage.sealed import Sealer
 from tests.support.local_control_plane import LocalControlPlane
 
 TENANT: Final = {"tenant_id": "acme", "display_name": "ACME"}
@@ -42,6 +44,17 @@ NAMESPACES: Final = "/v1/tenants/acme/namespaces"
 STREAMS: Final = "/v1/tenants/acme/namespaces/billing/streams"
 CACHES: Final = "/v1/tenants/acme/namespaces/billing/caches"
 FEEDS: Final = ("tenants", "namespaces", "streams", "caches")
+
+
+class Kept:
+    """Keeps refusals, in memory, where nothing writes them into the log behind a test's back."""
+
+    def __init__(self) -> None:
+        self.refusals: list[Refusal] = []
+
+    def add(self, refusal: Refusal) -> None:
+        """Take one."""
+        self.refusals.append(refusal)
 
 
 class Client:
@@ -85,18 +98,23 @@ class Client:
 def client_of(control_plane: ControlPlane, **settings: Any) -> Client:
     """Build a client on something that can be asked."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    return Client(create_app(control_plane, HttpSettings(**{"is_open": True, **settings})))
+    given = HttpSettings(**{"is_open": True, **settings})
+    return Client(create_app(control_plane, given, refusals=Kept()))
 
 
-def empty_client(limits: CatalogLimits | None = None, **settings: Any) -> Client:
+def empty_client(
+    limits: CatalogLimits | None = None, sealer: Sealer | None = None, **settings: Any
+) -> Client:
     """Build a client on an empty catalog."""
-    plane = LocalControlPlane() if limits is None else LocalControlPlane(limits=limits)
+    plane = LocalControlPlane(limits=limits or CatalogLimits(), sealer=sealer)
     return client_of(plane, **settings)
 
 
-def filled_client(limits: CatalogLimits | None = None, **settings: Any) -> Client:
+def filled_client(
+    limits: CatalogLimits | None = None, sealer: Sealer | None = None, **settings: Any
+) -> Client:
     """Build a client on a catalog with one tenant, namespace, stream and cache."""
-    client = empty_client(limits, **settings)
+    client = empty_client(limits, sealer, **settings)
     for path, body in (
         (TENANTS, TENANT),
         (NAMESPACES, NAMESPACE),

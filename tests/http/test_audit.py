@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from falcon.testing import Result, TestClient
 
+from felix.core.refusals import BATCH_MAX
 from felix.http import errors
 from felix.http.audit import Audit
 from felix.http.audit_views import AuditPageView, record_of, unix_ms
@@ -204,8 +205,8 @@ def test_times_bound_a_search(plane: LocalControlPlane) -> None:
 
 
 def test_a_rare_record_is_found_however_far_back_it_is(plane: LocalControlPlane) -> None:
-    for _ in range(12):
-        some = tuple(refusal(number, tenant_id="zeta") for number in range(4, 260))
+    for first in range(4, 3004, BATCH_MAX):
+        some = tuple(refusal(first + more, tenant_id="zeta") for more in range(BATCH_MAX))
         plane.ask(RecordRefusals(node="n1", refusals=some))
     found = Reader(plane, ADMIN).get(result="not_found")
     assert [one["sequence"] for one in found["items"]] == [5]

@@ -38,7 +38,8 @@ def test_the_answer_is_the_file_and_its_headers_say_what_of() -> None:
     assert answer.headers["Content-Type"] == "application/octet-stream"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="felix-1-4.backup"'
     found = read_backup(io.BytesIO(answer.content).read, CatalogLimits())
-    assert found.catalog.counts() == {"Tenant": 1, "Namespace": 1, "Stream": 1, "Cache": 1}
+    counts = {kind: count for kind, count in found.catalog.counts().items() if count}
+    assert counts == {"Tenant": 1, "Namespace": 1, "Stream": 1, "Cache": 1}
     assert [answer.headers[name] for name in FACTS] == ["4", "1", status["digest"], "local"]
     assert "Content-Length" not in answer.headers
 

@@ -12,9 +12,9 @@ from falcon.testing import Result, TestClient
 
 from felix.http.bootstrap import WINDOW_S, WRONG_MAX, WRONG_PER_ADDRESS_MAX, create_bootstrap_app
 from felix.http.settings import HttpSettings
-from felix.proto.identity import IdentityView, Refusal
+from felix.proto.identity import IdentityView
 from felix.proto.queries import GetTenantIdentity
-from tests.http.helpers import refused
+from tests.http.helpers import Kept, refused
 from tests.support.local_control_plane import LocalControlPlane
 
 TOKEN: Final = "day-zero-secret"
@@ -35,17 +35,6 @@ BODY: Final[dict[str, Any]] = {
     ],
     "initial_admin_principals": [ALICE],
 }
-
-
-class Kept:
-    """Keeps refusals, in memory."""
-
-    def __init__(self) -> None:
-        self.refusals: list[Refusal] = []
-
-    def add(self, refusal: Refusal) -> None:
-        """Take one."""
-        self.refusals.append(refusal)
 
 
 class Listener:

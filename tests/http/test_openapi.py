@@ -16,8 +16,9 @@ from felix.http.routes import ROUTES
 from felix.http.settings import HttpSettings
 from felix.identity.gatekeeper import Gatekeeper
 from felix.identity.settings import IdentitySettings
+from felix.storage.sealed import Sealer
 from tests.http.helpers import client_of, filled_client
-from tests.support.local_control_plane import LocalControlPlane
+from tests.support.local_control_plane import KEK, LocalControlPlane
 
 METHODS = ("get", "post", "patch", "delete", "put")
 PATHS = sorted({route.path for route in ROUTES})
@@ -135,7 +136,7 @@ def test_every_status_an_error_can_have_is_described_somewhere() -> None:
 def test_an_answer_is_what_the_table_says_it_is(route: Route) -> None:
     names = {"tenant_id": "acme", "namespace": "billing", "stream": "invoices", "cache": "rates"}
     path = route.path.format(**names, region_id="local", member="local")
-    answer = filled_client().get(path)
+    answer = filled_client(sealer=Sealer((KEK,))).get(path)
     assert answer.status_code == route.status
     assert route.response is not None
     members = {field.encode_name for field in msgspec.structs.fields(route.response)}

@@ -192,12 +192,12 @@ def test_a_warm_exchange_asks_the_node_nothing(world: World) -> None:
 
 
 def test_an_unchanged_tenant_is_not_compiled_anew_and_a_changed_one_is(world: World) -> None:
-    book = world.gate.rule_book("acme")
+    view = world.gate.identity("acme")
     world.ticks_s += 1.0
-    assert world.gate.rule_book("acme") is book
+    assert world.gate.identity("acme") is view
     assert world.plane.asked["GetTenantIdentity"] == 2
     world.rules()
-    assert world.gate.rule_book("acme") is not book
+    assert world.gate.identity("acme") is not view
 
 
 def test_whoever_has_changed_a_tenant_sees_it_at_once(world: World) -> None:

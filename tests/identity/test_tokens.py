@@ -15,6 +15,7 @@ import pytest
 from felix.core.auth import rbac
 from felix.identity.caller import Caller
 from felix.identity.exchange import ExchangeRequest, Issued
+from felix.identity.explaining import explain_to
 from felix.identity.gatekeeper import Gatekeeper
 from felix.identity.principals import short_id
 from felix.identity.reasons import NotAllowed, NotProven, Refused
@@ -384,9 +385,9 @@ def test_brokers_show_a_name_and_a_password() -> None:
 def test_explaining_asks_what_is_enforced(world: World) -> None:
     target = read_object("stream:acme/pay/orders")
     assert target is not None
-    assert world.gate.explain("acme", USER, (), "stream.publish", target).allowed
-    assert not world.gate.explain("acme", USER, (), "stream.manage", target).allowed
-    assert world.gate.rule_book("acme").mentions(USER)
+    view = world.gate.identity("acme")
+    assert explain_to(view, [USER], "stream.publish", target).allowed
+    assert not explain_to(view, [USER], "stream.manage", target).allowed
 
 
 def test_the_keys_in_the_settings_open_what_signs_and_without_them_nothing_is_signed(
