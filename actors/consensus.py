@@ -81,7 +81,7 @@ class StateMachine(Protocol):
         ...
 
     def weight(self) -> int:
-        """Count the records that a snapshot would hold."""
+        """Count the records that the newest snapshot holds."""
         ...
 
 
@@ -322,9 +322,9 @@ class Consensus:
         self._reject(done.overwritten)
         applied = ready.committed[-1].index
         since = self.core.snapshot.index if self.core.snapshot else 0
-        # A snapshot costs in proportion to what it holds, so it is taken after three quarters as
-        # many entries: a state that only grows is written down each time it is four times as large.
-        # Not after as many entries: it would never be due again.
+        # A snapshot costs in proportion to what it holds, so the next one is taken after three
+        # quarters as many entries. As many as the last one holds, not as there are now: an entry
+        # may bring several records, and what grows faster than the log would never be due again.
         due = max(self._snapshot_entries, self._state_machine.weight() * 3 // 4)
         if applied - since >= due and not self._snapshot_under_way:
             self._snapshot_under_way = True

@@ -295,7 +295,7 @@ class RaftNode(SocketActor):
 
     def weight(self) -> int:
         """See `StateMachine`."""
-        return self._replica.catalog.store.size
+        return self._replica.rows_kept
 
     def restore_from(self, snapshot: SnapshotMeta) -> None:
         """See `StateMachine`."""

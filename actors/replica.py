@@ -69,6 +69,8 @@ class Replica:
         self._credentials_changed = credentials_changed
         self._told = Version(0)
         self._knows_leader = False
+        self.rows_kept = catalog.store.size
+        """How many rows the newest snapshot holds; before the first one, those at the start."""
         self._dump: Dump | None = None
         self._loading: SnapshotMeta | None = None
         self._held: deque[tuple[Sequence[Entry], dict[Index, int]]] = deque()
@@ -192,6 +194,7 @@ class Replica:
         if not tell_if_alive(self._snapshots, SnapshotBegin(index, self._last_term, membership)):
             return False
         self._dump = Dump(self.catalog)
+        self.rows_kept = self.catalog.store.size
         return True
 
     def _has_space(self) -> bool:
@@ -244,6 +247,7 @@ class Replica:
             return False
         self._loading = None
         self.catalog = catalog
+        self.rows_kept = catalog.store.size
         self._last_term = snapshot.term
         self.tell_position()
         if self._credentials_changed is not None:
