@@ -119,7 +119,7 @@ def test_a_reader_that_is_too_slow_is_given_up_though_it_never_pauses() -> None:
 def test_a_backup_that_holds_too_much_of_the_past_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "HELD_ROWS_MAX", 10)
+    monkeypatch.setattr(module, "HELD_ROWS_MAX", 10 * 2)  # a tenant, and what its identity is
     log, backups = a_log(), Backups()
     ask(backups, log)
     log.make(*(tenant(f"new{number}") for number in range(10)))
