@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 import structlog
 
+from felix.proto.command import Command
 from felix.proto.commands import (
-    Command,
     DeleteBrokerCredential,
     DeleteCache,
     DeleteIssuer,

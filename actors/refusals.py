@@ -12,7 +12,8 @@ from felix.core.catalog.audit import SUCCESS
 from felix.core.catalog.audit_subjects import subject_of
 from felix.core.refusals import RefusalQueue, line_of
 from felix.proto.cluster import AddMember, AnyOperation, Operation, RemoveMember, UpdateMember
-from felix.proto.commands import Command, Stamp
+from felix.proto.command import Command
+from felix.proto.commands import Stamp
 from felix.proto.control_plane import Call, ControlPlane
 from felix.proto.errors import FelixError
 from felix.proto.identity import Refusal

@@ -31,7 +31,11 @@ from felix.core.catalog import validation
 from felix.core.catalog.catalog import Applied
 from felix.proto import codec, levels
 from felix.proto.cluster import AddMember, Operation, UpdateMember
-from felix.proto.commands import Command, Proposal, SetFeatureLevel
+from felix.proto.command import Command
+from felix.proto.commands import (
+    Proposal,
+    SetFeatureLevel,
+)
 from felix.proto.errors import (
     DeadlineExceeded,
     ErrorReply,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
+from felix.proto.command import Command
 from felix.proto.commands import (
     BootstrapTenant,
-    Command,
     CreateTenant,
     RetireSigningKey,
     StageSigningKey,

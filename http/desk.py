@@ -13,7 +13,7 @@ from felix.http.bodies import INTEGER_MAX
 from felix.http.settings import HttpSettings
 from felix.http.strict_json import read_object
 from felix.identity.gatekeeper import Gatekeeper
-from felix.proto.commands import Command
+from felix.proto.command import Command
 from felix.proto.control_plane import Call, ControlPlane
 from felix.proto.errors import ValidationFailed
 from felix.proto.queries import PAGE_SIZE_MAX, AnyQuery, Listing

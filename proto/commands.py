@@ -10,7 +10,9 @@ from typing import TypeAlias
 
 import msgspec
 
+from felix.proto.command import Command, Conditional
 from felix.proto.identity import Assignment, NewKey, RefreshGrant, Refusal, Rule
+from felix.proto.placement_commands import PlacementCommand
 from felix.proto.resources import (
     AckPolicy,
     Delivery,
@@ -20,19 +22,6 @@ from felix.proto.resources import (
     RetentionPolicy,
     StreamSpec,
 )
-
-
-class Command(
-    msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", gc=False
-):
-    """Base of all commands."""
-
-
-class Conditional(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """A command on an existing object that may carry a precondition."""
-
-    expected_version: int | None = None
-    """Refuse with `precondition_failed` unless the object's `version` is this."""
 
 
 class CreateTenant(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -114,11 +103,22 @@ class UpdateStream(Conditional, frozen=True, omit_defaults=True, kw_only=True, g
 
 
 class DeleteStream(Conditional, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """Delete a stream. Errors: not_found, precondition_failed."""
+    """Delete a stream (seed, `DeleteStream`).
+
+    With a grace it serves nobody any more but can be had back until that is over; its name stays
+    taken so long. Answer: `Deleted`.
+    Errors: not_found, precondition_failed; conflict with `details.reason`: `subscribers` (it has
+    some, `details.subscribers`), `durable` (deleting its data is to be confirmed).
+    """
 
     tenant_id: str
     namespace: str
     stream: str
+    force: bool = False
+    """No checks and no grace."""
+    is_confirmed: bool = False
+    grace_ms: int = 0
+    """For durable ones; 0: it is gone at once."""
 
 
 class CreateCache(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -344,7 +344,8 @@ class SetFeatureLevel(Command, frozen=True, omit_defaults=True, kw_only=True, gc
 
 
 AnyCommand: TypeAlias = (
-    CreateTenant
+    PlacementCommand
+    | CreateTenant
     | UpdateTenant
     | DeleteTenant
     | CreateNamespace
@@ -391,6 +392,11 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
     new_key: NewKey | None = None
     """For the commands that may need one; made by the leader, so that a repeated command stays
     the same command."""
+    wants_acks: bool = False
+    """Whoever asked waits for brokers: they say at once that they have it."""
+    gone_epoch: int = 0
+    """Of `RegisterBroker`: the epoch of the id's last holder, not heard from for a whole detection
+    window of the leader's."""
 
 
 class Proposal(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -10,7 +10,17 @@ from typing import Protocol
 
 import msgspec
 
-from felix.proto import cluster, commands, identity, queries, resources, updates
+from felix.proto import (
+    brokers,
+    cluster,
+    commands,
+    identity,
+    placement_commands,
+    queries,
+    reports,
+    resources,
+    updates,
+)
 from felix.proto.commands import Deleted, FeatureLevel
 from felix.proto.rpc import Answer, AnyRequest, Consistency
 
@@ -26,6 +36,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
     principal: str = ""
     source: str = ""
+    wants_acks: bool = False
+    """Of a command: brokers are to say at once that they have the change."""
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -98,6 +110,38 @@ _ANSWERS: dict[type[AnyRequest], type] = {
     queries.GetAudit: identity.AuditPage,
     queries.GetIssuerKeys: identity.Jwks,
     queries.ProbeIssuer: identity.IssuerProbe,
+    placement_commands.RegisterBroker: resources.Broker,
+    placement_commands.UpdateBroker: resources.Broker,
+    placement_commands.DeregisterBroker: resources.Broker,
+    placement_commands.ChangeBrokerStatus: resources.Broker,
+    placement_commands.DrainBroker: resources.Broker,
+    placement_commands.CancelDrain: resources.Broker,
+    placement_commands.RemoveBroker: Deleted,
+    placement_commands.PlaceShards: identity.Done,
+    placement_commands.ChangeInSync: identity.Done,
+    placement_commands.StartMoves: identity.Done,
+    placement_commands.AdvanceMoves: identity.Done,
+    placement_commands.CancelMoves: identity.Done,
+    placement_commands.PausePlacement: identity.Done,
+    placement_commands.ResumePlacement: identity.Done,
+    placement_commands.AbandonShard: resources.ShardPlacement,
+    placement_commands.UndeleteStream: resources.Stream,
+    placement_commands.PurgeStream: Deleted,
+    placement_commands.PutBridge: resources.Bridge,
+    placement_commands.DeleteBridge: Deleted,
+    queries.GetBroker: resources.Broker,
+    queries.ListBrokers: queries.Listing,
+    queries.GetPlacement: resources.ShardPlacement,
+    queries.ListPlacements: queries.Listing,
+    queries.ListBridges: queries.Listing,
+    queries.GetBridge: resources.Bridge,
+    queries.ListShardMoves: brokers.ShardMoves,
+    queries.GetPlacementPlan: brokers.PlacementPlan,
+    queries.PlanRebalance: brokers.PlacementPlan,
+    queries.GetBrokersHealth: brokers.BrokersHealth,
+    queries.WaitForBrokers: brokers.AppliedBy,
+    reports.ReportHealth: brokers.HealthAck,
+    reports.ReportApplied: brokers.HealthAck,
     cluster.AddMember: queries.ClusterStatus,
     cluster.UpdateMember: queries.ClusterStatus,
     cluster.RemoveMember: queries.ClusterStatus,

@@ -237,6 +237,12 @@ class TransferRefused(NotApplied):
     code = "transfer_refused"
 
 
+class BrokerFenced(NotApplied):
+    """Another boot of the broker has registered since: stop serving, and register again."""
+
+    code = "broker_fenced"
+
+
 class FeatureLevelTooLow(NotApplied):
     """Not every member can apply this yet, or the level asked for is below the one in force;
     `details` has `needed` and `active`."""

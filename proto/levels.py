@@ -18,7 +18,11 @@ import msgspec
 
 from felix.proto import codec
 from felix.proto.cluster import AddMember, UpdateMember
-from felix.proto.commands import Command, Proposal, SetFeatureLevel
+from felix.proto.command import Command
+from felix.proto.commands import (
+    Proposal,
+    SetFeatureLevel,
+)
 from felix.proto.errors import FeatureLevelTooLow, FelixError
 from felix.proto.ids import Index
 from felix.proto.raft import Entry, EntryKind, Membership

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from felix.proto.brokers import AnyBrokerAnswer, BrokerStatus, Strategy, StreamName
 from felix.proto.identity import (
     AuditPage,
     BrokerCredentials,
@@ -76,6 +77,8 @@ class ListStreams(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False
 
     tenant_id: str
     namespace: str
+    is_deleted: bool = False
+    """Those whose deletion can still be taken back, instead of those that live."""
 
 
 class GetCache(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -207,6 +210,92 @@ class ProbeIssuer(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False
     jwks_url: str | None = None
 
 
+class GetBroker(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Broker`."""
+
+    broker_id: str
+
+
+class ListBrokers(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Listing`."""
+
+    status: BrokerStatus | None = None
+    region: str = ""
+    availability_zone: str = ""
+
+
+class GetPlacement(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `ShardPlacement`. Errors: not_found (the stream, or it is not placed yet)."""
+
+    tenant_id: str
+    namespace: str
+    stream: str
+
+
+class ListPlacements(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Listing` of `ShardPlacement`, in the order of streams."""
+
+    broker_id: str = ""
+    """Only streams that have a copy there."""
+    is_incomplete: bool = False
+    """Only streams with a shard that lacks a leader or copies in sync."""
+
+
+class ListBridges(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Listing`."""
+
+
+class GetBridge(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Bridge`."""
+
+    name: str
+
+
+class ListShardMoves(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `ShardMoves`, newest first. `filter` is not used."""
+
+    stream: StreamName | None = None
+    broker_id: str = ""
+    """From there or to there."""
+    plan_id: str = ""
+    is_under_way: bool = False
+
+
+class GetPlacementPlan(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What placement does next by itself, and what it cannot. The leader answers.
+
+    Answer: `PlacementPlan`.
+    """
+
+
+class PlanRebalance(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Work out a rebalancing without doing anything. The leader answers. Answer: `PlacementPlan`.
+
+    Errors: not_found (the stream).
+    """
+
+    stream: StreamName | None = None
+    """None: of all streams."""
+    strategy: Strategy = "BALANCED"
+
+
+class GetBrokersHealth(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What the leader has heard from brokers. Answer: `BrokersHealth`."""
+
+    broker_id: str = ""
+
+
+class WaitForBrokers(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Wait until brokers have a version of the metadata in force. The leader answers.
+
+    Answer: `AppliedBy`, at the latest when the request's time is over.
+    """
+
+    version: int
+    brokers: int = 0
+    """How many; 0: all that are not down."""
+
+
 AnyQuery: TypeAlias = (
     GetTenant
     | ListTenants
@@ -228,6 +317,17 @@ AnyQuery: TypeAlias = (
     | GetAudit
     | GetIssuerKeys
     | ProbeIssuer
+    | GetBroker
+    | ListBrokers
+    | GetPlacement
+    | ListPlacements
+    | ListBridges
+    | GetBridge
+    | ListShardMoves
+    | GetPlacementPlan
+    | PlanRebalance
+    | GetBrokersHealth
+    | WaitForBrokers
 )
 
 
@@ -343,4 +443,5 @@ AnyAnswer: TypeAlias = (
     | AuditPage
     | Jwks
     | IssuerProbe
+    | AnyBrokerAnswer
 )

@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from felix.proto.brokers import BrokerCapacity, BrokerStatus, Placement, StreamName
+
 StreamKind = Literal["Stream", "Queue", "Cache"]
 Durability = Literal["ephemeral", "durable"]
 AckPolicy = Literal["leader_only", "quorum"]
@@ -60,6 +62,8 @@ class StreamSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ack_policy: AckPolicy = "leader_only"
     kind: StreamKind = "Stream"
     delivery: Delivery = "AtLeastOnce"
+    regions: tuple[str, ...] = ()
+    """Where its shards may live; empty: anywhere. The first one is preferred for leaders."""
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -112,6 +116,10 @@ class Stream(Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="k
     stream_id: str = ""
     """Unique in the cluster's life: a stream deleted and created again has another."""
     spec: StreamSpec = StreamSpec()
+    deleted_at_ms: int = 0
+    """Not 0: it was deleted, serves nobody, and its data is still there."""
+    purge_at_ms: int = 0
+    """When a deleted stream goes for good."""
 
     @property
     def key(self) -> Key:
@@ -173,8 +181,86 @@ class TokenRevocation(
         return (self.tenant_id, self.principal)
 
 
-Resource: TypeAlias = Tenant | Namespace | Stream | Cache | SigningKey | TokenRevocation
-ResourceKind = Literal["Tenant", "Namespace", "Stream", "Cache", "SigningKey", "TokenRevocation"]
+class Broker(Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", gc=False):
+    """A process that serves shards (seed, "Broker Registration")."""
+
+    broker_id: str
+    address: str
+    """`host:port`."""
+    region: str = ""
+    availability_zone: str = ""
+    capacity: BrokerCapacity = BrokerCapacity()
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    status: BrokerStatus = "active"
+    status_since_ms: int = 0
+    status_reason: str = ""
+    drain: bool = False
+    """It is to be empty: stays over restarts and while it is down."""
+    boot_id: str = ""
+    broker_epoch: int = 0
+    """The catalog version at which this boot registered; an older epoch is fenced."""
+
+    @property
+    def key(self) -> Key:
+        """The names that lead here."""
+        return (self.broker_id,)
+
+
+class ShardPlacement(
+    Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", gc=False
+):
+    """Who holds a stream's shards (seed, "Shard Placement")."""
+
+    tenant_id: str
+    namespace: str
+    stream: str
+    stream_id: str = ""
+    placements: tuple[Placement, ...] = ()
+    """One per shard, in their order."""
+
+    @property
+    def key(self) -> Key:
+        """The names that lead here."""
+        return (self.tenant_id, self.namespace, self.stream)
+
+
+class Bridge(Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", gc=False):
+    """Streams of one region that have copies in another (seed, "Region and Bridge Management")."""
+
+    name: str
+    source_region: str
+    target_region: str
+    streams: tuple[StreamName, ...] = ()
+    encryption_key_id: str = ""
+
+    @property
+    def key(self) -> Key:
+        """The names that lead here."""
+        return (self.name,)
+
+
+Resource: TypeAlias = (
+    Tenant
+    | Namespace
+    | Stream
+    | Cache
+    | SigningKey
+    | TokenRevocation
+    | Broker
+    | ShardPlacement
+    | Bridge
+)
+ResourceKind = Literal[
+    "Tenant",
+    "Namespace",
+    "Stream",
+    "Cache",
+    "SigningKey",
+    "TokenRevocation",
+    "Broker",
+    "ShardPlacement",
+    "Bridge",
+]
 
 RESOURCE_TYPES: dict[ResourceKind, type[Resource]] = {
     "Tenant": Tenant,
@@ -183,6 +269,9 @@ RESOURCE_TYPES: dict[ResourceKind, type[Resource]] = {
     "Cache": Cache,
     "SigningKey": SigningKey,
     "TokenRevocation": TokenRevocation,
+    "Broker": Broker,
+    "ShardPlacement": ShardPlacement,
+    "Bridge": Bridge,
 }
 """In the order in which a snapshot lists them: parents before children."""
 

@@ -11,6 +11,7 @@ from felix.proto.commands import AnyCommand, Deleted, FeatureLevel
 from felix.proto.errors import ErrorReply
 from felix.proto.identity import Done, RefreshGrant
 from felix.proto.queries import AnyAnswer, AnyQuery
+from felix.proto.reports import AnyReport
 from felix.proto.resources import Resource
 
 PROTOCOL = 1
@@ -21,7 +22,7 @@ NO_RESULT: Final = msgspec.Raw(b"\xc0")
 
 Consistency = Literal["linearizable", "stale"]
 
-AnyRequest: TypeAlias = AnyCommand | AnyQuery | AnyOperation
+AnyRequest: TypeAlias = AnyCommand | AnyQuery | AnyOperation | AnyReport
 Answer: TypeAlias = Resource | Deleted | FeatureLevel | Done | RefreshGrant | AnyAnswer
 
 
@@ -43,6 +44,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True, gc=False):
     source: str = ""
     hops: int = 0
     """How many nodes have forwarded this request to the one they took for the leader."""
+    wants_acks: bool = False
+    """Of commands: brokers are to say at once that they have the change."""
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):

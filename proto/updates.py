@@ -48,6 +48,8 @@ class WatchHeader(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Commit time: Unix microseconds of the sending node."""
     digest: str
     """Digest of the whole metadata at version `last`, 32 hex digits."""
+    wants_acks: bool = False
+    """Somebody waits for brokers: report at once when this is in force."""
 
     @property
     def is_bookmark(self) -> bool:

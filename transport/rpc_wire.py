@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from felix.proto import codec
-from felix.proto.commands import Command
+from felix.proto.command import Command
 from felix.proto.control_plane import Answered, Call, answer_types
 from felix.proto.errors import (
     FelixError,
@@ -42,6 +42,7 @@ def encode_request(request_id: int, message: AnyRequest, call: Call, timeout_s: 
         call.request_id,
         call.principal,
         call.source,
+        wants_acks=call.wants_acks,
     )
     try:
         frame = codec.encode(request)

@@ -14,7 +14,12 @@ from typing import Final
 
 import msgspec
 
-from felix.proto.commands import ActivateSigningKey, Command, RetireSigningKey, StageSigningKey
+from felix.proto.command import Command
+from felix.proto.commands import (
+    ActivateSigningKey,
+    RetireSigningKey,
+    StageSigningKey,
+)
 from felix.proto.identity import SealedKey
 from felix.proto.resources import KeyState, SigningKey
 

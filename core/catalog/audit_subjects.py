@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from felix.proto.command import Command
 from felix.proto.commands import (
     ActivateSigningKey,
     AnyCommand,
     BootstrapTenant,
     ChangeGroupings,
     ChangePolicies,
-    Command,
     CreateCache,
     CreateNamespace,
     CreateStream,

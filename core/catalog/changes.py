@@ -9,9 +9,9 @@ import msgspec
 
 from felix.core.catalog import identity_changes, signing_keys
 from felix.core.catalog.steps import Context, Step
+from felix.proto.command import Conditional
 from felix.proto.commands import (
     AnyCommand,
-    Conditional,
     CreateCache,
     CreateNamespace,
     CreateStream,

@@ -13,12 +13,12 @@ from felix.core.catalog import (
     signing_keys,
 )
 from felix.core.catalog.steps import Context, Outcome
+from felix.proto.command import Command
 from felix.proto.commands import (
     ActivateSigningKey,
     BootstrapTenant,
     ChangeGroupings,
     ChangePolicies,
-    Command,
     DeleteBrokerCredential,
     DeleteIssuer,
     GrantRefresh,

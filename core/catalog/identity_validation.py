@@ -12,12 +12,12 @@ from typing import Any, Final
 from felix.core.auth.subjects import why_not_a_role, why_not_a_subject
 from felix.core.catalog.identity_changes import EVERYONE, ISSUERS_MAX
 from felix.core.refusals import BATCH_MAX, TEXT_CHARS_MAX
+from felix.proto.command import Command
 from felix.proto.commands import (
     ActivateSigningKey,
     BootstrapTenant,
     ChangeGroupings,
     ChangePolicies,
-    Command,
     DeleteBrokerCredential,
     DeleteIssuer,
     GrantRefresh,

@@ -11,10 +11,9 @@ from typing import Final
 import msgspec
 
 from felix.core.catalog.identity_validation import check_identity
+from felix.proto.command import Command, Conditional
 from felix.proto.commands import (
     BootstrapTenant,
-    Command,
-    Conditional,
     CreateCache,
     CreateNamespace,
     CreateStream,

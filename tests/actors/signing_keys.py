@@ -9,9 +9,9 @@ from collections.abc import Callable
 import msgspec
 
 from felix.core.auth.keys import why_not_activate, why_not_retire
+from felix.proto.command import Command
 from felix.proto.commands import (
     ActivateSigningKey,
-    Command,
     RetireSigningKey,
     RewrapSigningKey,
     StageSigningKey,

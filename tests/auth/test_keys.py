@@ -18,7 +18,12 @@ from felix.core.auth.keys import (
     why_not_activate,
     why_not_retire,
 )
-from felix.proto.commands import ActivateSigningKey, Command, RetireSigningKey, StageSigningKey
+from felix.proto.command import Command
+from felix.proto.commands import (
+    ActivateSigningKey,
+    RetireSigningKey,
+    StageSigningKey,
+)
 from felix.proto.identity import SealedKey
 from felix.proto.resources import KeyState, SigningKey
 

@@ -15,7 +15,13 @@ from felix.core.catalog.identity_commands import NEEDS_A_KEY
 from felix.core.catalog.rendering import SnapshotRendering
 from felix.proto import codec, levels
 from felix.proto.cluster import Operation
-from felix.proto.commands import AnyCommand, Command, CreateTenant, Proposal, Stamp
+from felix.proto.command import Command
+from felix.proto.commands import (
+    AnyCommand,
+    CreateTenant,
+    Proposal,
+    Stamp,
+)
 from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import ErrorReply, MembershipRefused, ValidationFailed, from_reply
 from felix.proto.identity import NewKey
