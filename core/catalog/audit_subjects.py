@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from felix.core.catalog.broker_changes import id_of
 from felix.proto.command import Command
 from felix.proto.commands import (
     ActivateSigningKey,
@@ -37,6 +38,27 @@ from felix.proto.commands import (
     UpdateStream,
     UpdateTenant,
     UseRefresh,
+)
+from felix.proto.placement_commands import (
+    AbandonShard,
+    AdvanceMoves,
+    CancelDrain,
+    CancelMoves,
+    ChangeBrokerStatus,
+    ChangeInSync,
+    DeleteBridge,
+    DeregisterBroker,
+    DrainBroker,
+    PausePlacement,
+    PlaceShards,
+    PurgeStream,
+    PutBridge,
+    RegisterBroker,
+    RemoveBroker,
+    ResumePlacement,
+    StartMoves,
+    UndeleteStream,
+    UpdateBroker,
 )
 
 GRANT_CHARS: Final = 12
@@ -119,6 +141,59 @@ def _broker(command: Any, _stamp: Stamp) -> Subject:
     return "", "", "broker:" + command.broker_id
 
 
+def _new_broker(command: RegisterBroker, _stamp: Stamp) -> Subject:
+    return "", "", "broker:" + id_of(command)
+
+
+def _status(command: ChangeBrokerStatus, _stamp: Stamp) -> Subject:
+    change = f"{command.from_status} -> {command.to_status}"
+    why = f", {command.reason}" if command.reason else ""
+    return "", "", f"broker:{command.broker_id} {change}{why}"
+
+
+def _shard(command: AbandonShard, _stamp: Stamp) -> Subject:
+    stream = command.stream
+    return stream.tenant_id, stream.namespace, f"shard:{stream.stream}/{command.shard_id}"
+
+
+def _placements(command: PlaceShards, _stamp: Stamp) -> Subject:
+    return "", "", "placement:" + _listed(["/".join(one.stream.key) for one in command.items])
+
+
+def _in_sync(command: ChangeInSync, _stamp: Stamp) -> Subject:
+    changes = [
+        f"{'/'.join(one.stream.key)}/{one.shard_id} {','.join(one.in_sync)}"
+        for one in command.items
+    ]
+    return "", "", "in_sync:" + _listed(changes)
+
+
+def _plan(command: StartMoves, _stamp: Stamp) -> Subject:
+    moves = [
+        f"{'/'.join(one.stream.key)}/{one.shard_id} {one.kind} {one.from_broker}->{one.to_broker}"
+        for one in command.plan.moves
+    ]
+    return "", "", f"plan:{command.plan.reason} {_listed(moves)}"
+
+
+def _steps(command: AdvanceMoves, _stamp: Stamp) -> Subject:
+    steps = [f"{one.move_id} {one.from_step}->{one.to_step}" for one in command.items]
+    return "", "", "move:" + _listed(steps)
+
+
+def _moves(command: CancelMoves, _stamp: Stamp) -> Subject:
+    what = f"plan:{command.plan_id}" if command.plan_id else f"move:{command.move_id}"
+    return "", "", what
+
+
+def _whole_placement(_command: Any, _stamp: Stamp) -> Subject:
+    return "", "", "placement:"
+
+
+def _bridge(command: Any, _stamp: Stamp) -> Subject:
+    return "", "", "bridge:" + command.name
+
+
 def _node(command: RecordRefusals, _stamp: Stamp) -> Subject:
     return "", "", "node:" + command.node
 
@@ -156,4 +231,23 @@ _SUBJECTS: Final[dict[type[Command], Callable[[Any, Stamp], Subject]]] = {
     PutBrokerCredential: _broker,
     DeleteBrokerCredential: _broker,
     RecordRefusals: _node,
+    RegisterBroker: _new_broker,
+    UpdateBroker: _broker,
+    DeregisterBroker: _broker,
+    ChangeBrokerStatus: _status,
+    DrainBroker: _broker,
+    CancelDrain: _broker,
+    RemoveBroker: _broker,
+    PlaceShards: _placements,
+    ChangeInSync: _in_sync,
+    StartMoves: _plan,
+    AdvanceMoves: _steps,
+    CancelMoves: _moves,
+    PausePlacement: _whole_placement,
+    ResumePlacement: _whole_placement,
+    AbandonShard: _shard,
+    UndeleteStream: _stream,
+    PurgeStream: _stream,
+    PutBridge: _bridge,
+    DeleteBridge: _bridge,
 }

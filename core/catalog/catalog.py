@@ -6,20 +6,24 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from felix.core.catalog import queries
+from felix.core.catalog import identity_commands, placement_handlers, placement_queries, queries
 from felix.core.catalog.audit import AUDIT, AuditTrail
 from felix.core.catalog.changes import steps_of
 from felix.core.catalog.feed import TOMBSTONES
 from felix.core.catalog.feeds import Feeds
 from felix.core.catalog.history import Change, History
 from felix.core.catalog.idempotency import KEYS, IdempotencyKeys, Result
-from felix.core.catalog.identity_commands import IDENTITY_COMMANDS, outcome_of
+from felix.core.catalog.identity_commands import IDENTITY_COMMANDS
 from felix.core.catalog.identity_tables import (
     IDENTITY_ROWS,
     REFRESH_GRANTS,
     RefreshIndex,
     encoded_row,
 )
+from felix.core.catalog.placement_handlers import PLACEMENT_COMMANDS
+from felix.core.catalog.placement_index import FOLLOWED, PlacementIndex
+from felix.core.catalog.placement_queries import PLACEMENT_QUERIES
+from felix.core.catalog.placement_tables import PLACEMENT_ROWS
 from felix.core.catalog.renewal import NONE, Renewal
 from felix.core.catalog.steps import Context, Step
 from felix.core.catalog.store import Store
@@ -65,7 +69,9 @@ EXPIRIES_MAX: Final = 100
 
 PUBLIC: Final[tuple[ResourceKind, ...]] = tuple(RESOURCE_TYPES)
 """The tables that brokers see, parents first."""
-INTERNAL: Final = (KEYS, TOMBSTONES, AUDIT, *IDENTITY_ROWS)
+ROWS: Final[dict[str, type]] = {**IDENTITY_ROWS, **PLACEMENT_ROWS}
+"""Tables that only replicas see and commands change, with the type of their rows."""
+INTERNAL: Final = (KEYS, TOMBSTONES, AUDIT, *ROWS)
 """The tables that only replicas see."""
 
 Encoded: TypeAlias = bytes
@@ -117,8 +123,10 @@ class Catalog:
         self.store = Store((*PUBLIC, *INTERNAL))
         self.audit = AuditTrail(self.store, limits.audit_records_max)
         self._digest = Digest()
-        self._identity_digest = Digest()
+        self._rows_digest = Digest()
         self._refresh = RefreshIndex()
+        self.placement = PlacementIndex(self.store)
+        """To be read where the catalog may be."""
         self._begin()
 
     def _begin(self) -> None:
@@ -135,16 +143,16 @@ class Catalog:
         return self._digest.hex()
 
     @property
-    def identity_digest(self) -> str:
-        """Proof of all that is known of identity, 32 hex digits."""
-        return self._identity_digest.hex()
+    def rows_digest(self) -> str:
+        """Proof of what only replicas see: identity, moves of shards; 32 hex digits."""
+        return self._rows_digest.hex()
 
     @property
     def proof(self) -> str:
         """What replicas hold against each other; it differs where they do."""
         hidden = [len(self.store.tables[name].rows) for name in INTERNAL]
         numbers = f"{self.epoch}/{self.feature_level}/{self.version}/{self.log_time_ms}"
-        return f"{numbers}/{hidden}/{self.audit.proof}/{self.identity_digest}/{self.digest}"
+        return f"{numbers}/{hidden}/{self.audit.proof}/{self.rows_digest}/{self.digest}"
 
     def counts(self) -> dict[str, int]:
         """Count the live objects of each kind."""
@@ -194,16 +202,20 @@ class Catalog:
             self.applied_index,
             self.log_time_ms,
             self._refresh,
+            self.placement,
         )
         try:
             if isinstance(proposal.command, IDENTITY_COMMANDS):
-                outcome = outcome_of(proposal.command, context)
-                updates = self._take_all(outcome.steps)
-                return Applied(outcome.result, self.version, updates)
-            steps = steps_of(proposal.command, context)
+                outcome = identity_commands.outcome_of(proposal.command, context)
+            elif isinstance(proposal.command, PLACEMENT_COMMANDS):
+                outcome = placement_handlers.outcome_of(proposal.command, context)
+            else:
+                steps = steps_of(proposal.command, context)
+                return self._result_of(proposal.command, steps)
         except FelixError as error:
             return Applied(error.to_reply(), self.version, ())
-        return self._result_of(proposal.command, steps)
+        updates = self._take_all(outcome.steps)
+        return Applied(outcome.result, self.version, updates)
 
     def _result_of(self, command: AnyCommand, steps: list[Step]) -> Applied:
         updates = self._take_all(steps)
@@ -219,18 +231,20 @@ class Catalog:
     def _take_all(self, steps: list[Step]) -> tuple[RawUpdate, ...]:
         updates = []
         for step in steps:
-            if step.kind in IDENTITY_ROWS:
+            if step.kind in ROWS:
                 self._take_row(step)
             else:
                 updates.append(self._take(step))
+            if step.kind in FOLLOWED:
+                self.placement.follow(step.kind, step.before, step.after)
         return tuple(updates)
 
     def _take_row(self, step: Step) -> None:
         """Change a row that only replicas see: no version, but proof."""
         if step.before is not None:
-            self._identity_digest.remove(encoded_row(step.kind, step.before))
+            self._rows_digest.remove(encoded_row(step.kind, step.before))
         if step.after is not None:
-            self._identity_digest.add(encoded_row(step.kind, step.after))
+            self._rows_digest.add(encoded_row(step.kind, step.after))
             self.store.put(step.kind, step.key, step.after)
         else:
             self.store.remove(step.kind, step.key)
@@ -298,6 +312,8 @@ class Catalog:
                 return self.feeds.changes(query.feed, query.since, query.limit)
             case GetAudit():
                 return self.audit.page(query)
+            case _ if isinstance(query, PLACEMENT_QUERIES):
+                return placement_queries.answer(self.store, self.placement, query)
             case _:
                 return queries.answer(self.store, query)
 
@@ -375,7 +391,7 @@ class Catalog:
         log_time_ms: int,
         feature_level: int,
         digest: Digest,
-        identity_digest: Digest,
+        rows_digest: Digest,
         last_seq: dict[ResourceKind, int],
         renewal: Renewal,
     ) -> None:
@@ -386,8 +402,9 @@ class Catalog:
         self.log_time_ms = log_time_ms
         self.feature_level = feature_level
         self._digest = digest
-        self._identity_digest = identity_digest
+        self._rows_digest = rows_digest
         self._refresh.restore(self.store.tables[REFRESH_GRANTS].rows.values())
+        self.placement.restore()
         self._begin()
         self.feeds.restore(last_seq)
         self.idempotency.restore()

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from felix.core.catalog import identity_changes, signing_keys
+from felix.core.catalog.placement_changes import without_placements
 from felix.core.catalog.steps import Context, Step
 from felix.proto.command import Conditional
 from felix.proto.commands import (
@@ -35,6 +36,7 @@ from felix.proto.errors import (
 )
 from felix.proto.permissions import OPERATOR_TENANT
 from felix.proto.resources import (
+    RESOURCE_TYPES,
     Cache,
     Key,
     Namespace,
@@ -149,8 +151,9 @@ def _update_stream(command: UpdateStream, context: Context) -> list[Step]:
         return []
     if spec.durability != before.spec.durability:
         # A broker cannot change it on a stream it knows: it has to see the stream go first.
-        gone = Step("Stream", key, before, None)
-        return [gone, Step("Stream", key, None, _new_stream(key, spec, context, 1))]
+        gone = [*without_placements([key], context), Step("Stream", key, before, None)]
+        offset = sum(step.kind in RESOURCE_TYPES for step in gone)
+        return [*gone, Step("Stream", key, None, _new_stream(key, spec, context, offset))]
     after = msgspec.structs.replace(before, spec=spec, **_updated(context))
     return [Step("Stream", key, before, after)]
 
@@ -180,7 +183,8 @@ def _delete_namespace(command: DeleteNamespace, context: Context) -> list[Step]:
 def _delete_stream(command: DeleteStream, context: Context) -> list[Step]:
     _require_namespace(context, command.tenant_id, command.namespace)
     key = (command.tenant_id, command.namespace, command.stream)
-    return [Step("Stream", key, _existing("Stream", key, command, context), None)]
+    stream = _existing("Stream", key, command, context)
+    return [*without_placements([key], context), Step("Stream", key, stream, None)]
 
 
 def _delete_cache(command: DeleteCache, context: Context) -> list[Step]:
@@ -194,7 +198,10 @@ def _children(parent: Key, context: Context) -> list[Step]:
     kinds: tuple[ResourceKind, ...] = ("Cache", "Stream", "Namespace")
     for kind in kinds:
         table = context.store.tables[kind]
-        steps += [Step(kind, key, table.rows[key], None) for key in table.children(parent)]
+        keys = table.children(parent)
+        if kind == "Stream":
+            steps += without_placements(keys, context)
+        steps += [Step(kind, key, table.rows[key], None) for key in keys]
     return steps
 
 

@@ -9,13 +9,15 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from felix.core.catalog.audit import AUDIT, SEGMENT_RECORDS, AuditSegment
-from felix.core.catalog.catalog import INTERNAL, PUBLIC, Catalog, CatalogLimits
+from felix.core.catalog.catalog import INTERNAL, PUBLIC, ROWS, Catalog, CatalogLimits
 from felix.core.catalog.feed import TOMBSTONES, Tombstone
 from felix.core.catalog.idempotency import KEYS, Remembered
-from felix.core.catalog.identity_tables import IDENTITY_ROWS, encoded_row
+from felix.core.catalog.identity_tables import encoded_row
+from felix.core.catalog.placement_tables import key_of
 from felix.core.catalog.renewal import NONE, Renewal
 from felix.core.catalog.view import Walk
 from felix.proto import codec
+from felix.proto.brokers import MovePlan, PlacementSettings, ShardMove
 from felix.proto.digest import Digest
 from felix.proto.errors import FelixError
 from felix.proto.ids import Index
@@ -52,7 +54,7 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     last_seq: dict[ResourceKind, int]
     feature_level: int = 1
     renewal: Renewal = NONE
-    identity_digest: str = Digest().hex()
+    rows_digest: str = Digest().hex()
 
 
 class Trailer(msgspec.Struct, frozen=True):
@@ -78,7 +80,7 @@ class Dump:
             dict(catalog.feeds.last_seq),
             catalog.feature_level,
             catalog.renewal,
-            catalog.identity_digest,
+            catalog.rows_digest,
         )
         self._walk = Walk(view, (*PUBLIC, *INTERNAL), {AUDIT: SEGMENT_RECORDS})
         self._audit_tail = catalog.audit.tail()
@@ -119,7 +121,7 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
     try:
         header = _header(next(iterator, b""))
         catalog = Catalog(header.cluster_id, header.epoch, limits)
-        digest, identity_digest = _fill(catalog, iterator)
+        digest, rows_digest = _fill(catalog, iterator)
     except (FelixError, TooOld) as error:
         for _ in iterator:
             pass  # only what is whole tells of a newer build; else it is damaged
@@ -128,10 +130,10 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
         raise unknown("the snapshot", str(error)) from error
     if digest.hex() != header.digest:
         raise BadDump(f"the objects have digest {digest.hex()}, the header says {header.digest}")
-    if identity_digest.hex() != header.identity_digest:
+    if rows_digest.hex() != header.rows_digest:
         raise BadDump(
-            f"what it says of identity has digest {identity_digest.hex()}, the header says "
-            f"{header.identity_digest}"
+            f"what only members see has digest {rows_digest.hex()}, the header says "
+            f"{header.rows_digest}"
         )
     catalog.take_up(
         version=header.version,
@@ -139,7 +141,7 @@ def restore(chunks: Iterable[bytes], limits: CatalogLimits) -> Catalog:
         log_time_ms=header.log_time_ms,
         feature_level=header.feature_level,
         digest=digest,
-        identity_digest=identity_digest,
+        rows_digest=rows_digest,
         last_seq=header.last_seq,
         renewal=header.renewal,
     )
@@ -182,7 +184,7 @@ def _without_trailer(chunks: Iterable[bytes]) -> Iterator[bytes]:
 _tables = codec.Decoder[tuple[str, msgspec.Raw]](tuple[str, msgspec.Raw])
 _rows: Final[dict[str, codec.Decoder[list[Any]]]] = {
     **{kind: codec.Decoder(list[type_]) for kind, type_ in RESOURCE_TYPES.items()},  # type: ignore[valid-type]  # a type made at run time
-    **{table: codec.Decoder(list[type_]) for table, type_ in IDENTITY_ROWS.items()},  # type: ignore[valid-type]  # likewise
+    **{table: codec.Decoder(list[type_]) for table, type_ in ROWS.items()},  # type: ignore[valid-type]  # likewise
     AUDIT: codec.Decoder(list[AuditSegment]),
     KEYS: codec.Decoder(list[Remembered]),
     TOMBSTONES: codec.Decoder(list[Tombstone]),
@@ -190,8 +192,8 @@ _rows: Final[dict[str, codec.Decoder[list[Any]]]] = {
 
 
 def _fill(catalog: Catalog, chunks: Iterable[bytes]) -> tuple[Digest, Digest]:
-    """Put all rows into the store; compute the digests of objects and of identity among them."""
-    digest, identity_digest = Digest(), Digest()
+    """Put all rows into the store; compute the digests of objects and of other rows."""
+    digest, rows_digest = Digest(), Digest()
     tables: dict[str, dict[Key, Any]] = {table: {} for table in catalog.store.tables}
     for chunk in chunks:
         table, rows = _rows_of(chunk)
@@ -199,12 +201,12 @@ def _fill(catalog: Catalog, chunks: Iterable[bytes]) -> tuple[Digest, Digest]:
         if table in RESOURCE_TYPES:
             for row in rows:
                 digest.add(codec.encode(row))
-        elif table in IDENTITY_ROWS:
+        elif table in ROWS:
             for row in rows:
-                identity_digest.add(encoded_row(table, row))
+                rows_digest.add(encoded_row(table, row))
     for table, found in tables.items():
         catalog.store.tables[table].fill(found)
-    return digest, identity_digest
+    return digest, rows_digest
 
 
 def _rows_of(chunk: bytes) -> tuple[str, list[Any]]:
@@ -219,5 +221,7 @@ def _key_of(row: Any) -> Key:
         return (row.principal, row.key)
     if isinstance(row, Tombstone):
         return (row.kind, *row.object.key)
+    if isinstance(row, ShardMove | MovePlan | PlacementSettings):
+        return key_of(row)
     key: Key = row.key
     return key

@@ -46,7 +46,7 @@ BROKERS: Final = ""
 
 
 def encoded_row(table: str, row: Any) -> bytes:
-    """Encode a row as the digest of identity covers it."""
+    """Encode a row as the digest of rows covers it."""
     return table.encode() + b"\0" + codec.encode(row)
 
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from felix.core.catalog import identity_queries
 from felix.core.catalog.glob import matcher
+from felix.core.catalog.paging import PAGE_BYTES_MAX, invalid, size_of
 from felix.core.catalog.store import Store
-from felix.proto.errors import NotFound, ValidationFailed
+from felix.proto.errors import NotFound
 from felix.proto.names import NAME_CHARS_MAX
 from felix.proto.queries import (
-    PAGE_SIZE_MAX,
     AnyQuery,
     GetCache,
     GetNamespace,
@@ -31,9 +31,6 @@ from felix.proto.queries import (
 )
 from felix.proto.resources import Key, Resource, ResourceKind
 from felix.proto.rpc import Answer
-
-PAGE_BYTES_MAX: Final = 8 << 20
-FILTER_CHARS_MAX: Final = 255
 
 
 def answer(store: Store, query: AnyQuery) -> Answer:
@@ -91,12 +88,8 @@ def _get(store: Store, kind: ResourceKind, key: Key) -> Resource:
 
 
 def _list(store: Store, kind: ResourceKind, parent: Key, query: Paged) -> Listing:
-    if not 0 <= query.page_size <= PAGE_SIZE_MAX:
-        raise _invalid("page_size", f"must be 0 to {PAGE_SIZE_MAX}")
-    if len(query.filter) > FILTER_CHARS_MAX:
-        raise _invalid("filter", f"must have at most {FILTER_CHARS_MAX} characters")
+    page_size = size_of(query)
     table = store.tables[kind]
-    page_size = query.page_size or PAGE_SIZE_MAX
     items: list[Resource] = []
     size = 0
     matches = matcher(query.filter)
@@ -122,14 +115,10 @@ def _name_of(token: str) -> str:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         name = raw[1:].decode("ascii")
     except (binascii.Error, ValueError) as error:
-        raise _invalid("page_token", "is not one of ours") from error
+        raise invalid("page_token", "is not one of ours") from error
     if raw[:1] != b"1" or not 0 < len(name) <= NAME_CHARS_MAX:
-        raise _invalid("page_token", "is not one of ours")
+        raise invalid("page_token", "is not one of ours")
     return name
-
-
-def _invalid(member: str, why: str) -> ValidationFailed:
-    return ValidationFailed(f"/{member}: {why}", details={"pointer": f"/{member}"})
 
 
 _HANDLERS: Final[dict[type[AnyQuery], Callable[[Store, Any], Answer]]] = {

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from felix.core.catalog.identity_validation import check_identity
+from felix.core.catalog.placement_validation import check_placement
 from felix.proto.command import Command, Conditional
 from felix.proto.commands import (
     BootstrapTenant,
@@ -44,7 +45,7 @@ def check(command: Command) -> None:
     """Check every value of a command. Raises: ValidationFailed with the member's pointer."""
     for member in ("tenant_id", "namespace", "stream", "cache"):
         value = getattr(command, member, None)
-        if value is not None:
+        if isinstance(value, str):
             why = why_not_a_name(value)
             if why:
                 raise _failed(f"/{member}", why)
@@ -68,6 +69,7 @@ def check(command: Command) -> None:
             if not 1 <= command.level <= FEATURE_LEVEL_MAX:
                 raise _failed("/level", f"must be 1 to {FEATURE_LEVEL_MAX}")
     check_identity(command)
+    check_placement(command)
 
 
 def check_idempotency_key(key: str | None) -> None:

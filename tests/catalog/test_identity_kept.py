@@ -116,7 +116,7 @@ def test_a_dump_brings_everything_back_with_the_same_proof(log: IdentityLog) -> 
     chunks = dumped(log.catalog, records=3)
     again = restore(chunks, CatalogLimits())
     assert again.proof == log.catalog.proof
-    assert again.identity_digest == log.catalog.identity_digest
+    assert again.rows_digest == log.catalog.rows_digest
     assert dumped(again) == dumped(log.catalog)
     other = IdentityLog(again)
     assert other.view() == log.view()
@@ -136,18 +136,18 @@ def test_two_states_that_differ_in_one_word_of_identity_have_different_proofs() 
     assert one.catalog.proof == other.catalog.proof
     one.done(ChangePolicies(tenant_id="acme", add=(Rule(BOB, "tenant:acme", "rbac.view"),)))
     other.done(ChangePolicies(tenant_id="acme", add=(Rule(ALICE, "tenant:acme", "rbac.view"),)))
-    assert one.catalog.identity_digest != other.catalog.identity_digest
+    assert one.catalog.rows_digest != other.catalog.rows_digest
     assert one.catalog.digest == other.catalog.digest
 
 
 def test_metadata_that_is_taken_over_keeps_its_keys_rules_and_tokens(log: IdentityLog) -> None:
-    view, digest = log.view(), log.catalog.identity_digest
+    view, digest = log.view(), log.catalog.rows_digest
     again = restore(dumped(log.catalog), CatalogLimits())
     index = Index(log.catalog.applied_index + 10)
     for catalog in (log.catalog, again):
         catalog.renew("c2", 2, index, MARGIN_DEFAULT)
     assert log.catalog.proof == again.proof
-    assert again.identity_digest == digest
+    assert again.rows_digest == digest
     assert log.view() == view
     applied = log.apply(RevokeTokens(tenant_id="acme", principal=ALICE))
     assert applied.version == log.catalog.version > MARGIN_DEFAULT

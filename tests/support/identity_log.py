@@ -53,11 +53,11 @@ class IdentityLog(CatalogLog):
 
     def refusal(self, command: AnyCommand, **stamp: Any) -> ErrorReply:
         """Apply a command that must be refused without a trace; give the whole answer."""
-        before = (self.catalog.version, self.catalog.digest, self.catalog.identity_digest)
+        before = (self.catalog.version, self.catalog.digest, self.catalog.rows_digest)
         applied = self.apply(command, **stamp)
         assert isinstance(applied.result, ErrorReply), applied.result
         assert applied.updates == ()
-        assert before == (self.catalog.version, self.catalog.digest, self.catalog.identity_digest)
+        assert before == (self.catalog.version, self.catalog.digest, self.catalog.rows_digest)
         return applied.result
 
     def bootstrap(self, tenant_id: str = "acme", **members: Any) -> Done:

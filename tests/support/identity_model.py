@@ -95,7 +95,7 @@ class IdentityModel:
         for table in IDENTITY_ROWS:
             for row in log.rows(table):
                 digest.add(encoded_row(table, row))
-        assert digest.hex() == log.catalog.identity_digest
+        assert digest.hex() == log.catalog.rows_digest
 
 
 class AnyIdentityCommand:

@@ -1,0 +1,50 @@
+"""What only the control plane keeps of placement: moves, the plans they came from, settings."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from felix.core.catalog.store import Store
+from felix.proto.brokers import MovePlan, PlacementSettings, ShardMove
+from felix.proto.resources import Key
+
+MOVES: Final = "moves"
+PLANS: Final = "plans"
+PLACEMENT_SETTINGS: Final = "placement_settings"
+
+PLACEMENT_ROWS: Final[dict[str, type]] = {
+    MOVES: ShardMove,
+    PLANS: MovePlan,
+    PLACEMENT_SETTINGS: PlacementSettings,
+}
+"""The type of the rows of each table."""
+INDEX_DIGITS: Final = 20
+NUMBER_DIGITS: Final = 6
+SETTINGS_KEY: Final[Key] = ("settings",)
+"""Of the only row of its table."""
+
+
+def key_of(row: ShardMove | MovePlan | PlacementSettings) -> Key:
+    """Say where a row is kept: names sort as their numbers do."""
+    if isinstance(row, ShardMove):
+        return move_key(row.move_id)
+    if isinstance(row, MovePlan):
+        return plan_key(row.plan_id)
+    return SETTINGS_KEY
+
+
+def move_key(move_id: str) -> Key:
+    """Say where a move is kept, the oldest first; of what is no move's id, where nothing is."""
+    index, _, number = move_id.partition("-")
+    return (index.zfill(INDEX_DIGITS), number.zfill(NUMBER_DIGITS))
+
+
+def plan_key(plan_id: str) -> Key:
+    """Say where a plan is kept, the oldest first."""
+    return (plan_id.zfill(INDEX_DIGITS),)
+
+
+def settings_of(store: Store) -> PlacementSettings:
+    """Give the settings in force."""
+    row: PlacementSettings | None = store.tables[PLACEMENT_SETTINGS].rows.get(SETTINGS_KEY)
+    return row or PlacementSettings()
