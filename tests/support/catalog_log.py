@@ -48,6 +48,10 @@ class CatalogLog:
     ) -> Applied:
         """Append a command to the log and apply it."""
         stamp = Stamp(at_ms, principal=principal, idempotency_key=key, new_key=new_key)
+        return self.apply_stamped(stamp, command)
+
+    def apply_stamped(self, stamp: Stamp, command: AnyCommand) -> Applied:
+        """Append a command with a stamp of its own, and apply it."""
         self.entries.append(encode(Proposal(level_of(command), stamp, command)))
         return apply_entry(self.catalog, self.entries[-1])
 
