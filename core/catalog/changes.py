@@ -289,3 +289,4 @@ _HANDLERS: Final[dict[type[AnyCommand], Callable[[Any, Context], list[Step]]]] =
     UpdateCache: _update_cache,
     DeleteCache: _delete_cache,
 }
+COMMANDS: Final = tuple(_HANDLERS)

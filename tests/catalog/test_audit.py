@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import pytest
@@ -21,7 +21,8 @@ from felix.core.catalog.audit import (
 from felix.core.catalog.audit_subjects import subject_of
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.dump import restore
-from felix.proto import commands
+from felix.proto import commands, placement_commands
+from felix.proto.brokers import MovePlan, PlannedMove
 from felix.proto.codec import encode
 from felix.proto.commands import (
     AnyCommand,
@@ -363,6 +364,19 @@ SUBJECTS = {
     commands.RevokeTokens: "principal:principal",
     commands.PutBrokerCredential: "broker:broker_id",
     commands.SetFeatureLevel: "level:1",
+    placement_commands.RegisterBroker: "broker:broker_id",
+    placement_commands.ChangeBrokerStatus: "broker:broker_id active -> active, reason",
+    placement_commands.PlaceShards: "placement:tenant_id/namespace/stream",
+    placement_commands.ChangeInSync: "in_sync:tenant_id/namespace/stream/1 text",
+    placement_commands.StartMoves: (
+        "plan:drain tenant_id/namespace/stream/1 replica from_broker->to_broker"
+    ),
+    placement_commands.AdvanceMoves: "move:move_id waiting->waiting",
+    placement_commands.CancelMoves: "plan:plan_id",
+    placement_commands.PausePlacement: "placement:",
+    placement_commands.AbandonShard: "shard:stream/1",
+    placement_commands.PurgeStream: "stream:stream",
+    placement_commands.PutBridge: "bridge:name",
 }
 
 
@@ -409,4 +423,18 @@ def _members(kind: type[msgspec.Struct]) -> dict[str, Any]:
             values[field.name] = [_members(item)]
         elif field.name == "refusals":
             values[field.name] = [_members(Refusal) | {"time_ms": 1}]
+        elif field.required:
+            values[field.name] = _value(field.type)
     return values
+
+
+def _value(kind: Any) -> Any:
+    """Make up a value of a type that has nothing to hide."""
+    parts = get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _members(kind) | ({"moves": [_members(PlannedMove)]} if kind is MovePlan else {})
+    if get_origin(kind) is Literal:
+        return parts[0]
+    if get_origin(kind) is tuple:
+        return [_value(parts[0])]
+    return 1 if kind is int else "text"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
+from felix.core.catalog import changes
+from felix.core.catalog.identity_commands import IDENTITY_COMMANDS
+from felix.core.catalog.placement_handlers import PLACEMENT_COMMANDS
 from felix.proto.codec import Decoder, encode
 from felix.proto.commands import (
     AnyCommand,
@@ -12,11 +17,14 @@ from felix.proto.commands import (
     DeleteNamespace,
     DeleteStream,
     DeleteTenant,
+    RecordRefusals,
+    SetFeatureLevel,
     UpdateCache,
     UpdateNamespace,
     UpdateStream,
     UpdateTenant,
 )
+from felix.proto.control_plane import answer_types
 from felix.proto.digest import Digest
 from felix.proto.resources import (
     Quotas,
@@ -206,6 +214,9 @@ def test_a_deleted_namespace_takes_its_own_children_along_and_no_others() -> Non
         "Cache": 0,
         "SigningKey": 0,
         "TokenRevocation": 0,
+        "Broker": 0,
+        "ShardPlacement": 0,
+        "Bridge": 0,
     }
 
 
@@ -254,3 +265,19 @@ def test_entries_are_applied_in_order_and_once() -> None:
     log.catalog.skip(log.catalog.applied_index + 1)  # type: ignore[arg-type]  # an index
     with pytest.raises(AssertionError):
         log.catalog.skip(log.catalog.applied_index)
+
+
+COMING = {"StartMoves", "AdvanceMoves", "CancelMoves", "PausePlacement", "ResumePlacement"} | {
+    "UndeleteStream",
+    "PurgeStream",
+}
+"""Those that nothing carries out yet."""
+
+
+def test_every_command_is_carried_out_in_exactly_one_place() -> None:
+    of_the_catalog = {SetFeatureLevel, RecordRefusals}
+    handled = [*changes.COMMANDS, *IDENTITY_COMMANDS, *PLACEMENT_COMMANDS, *of_the_catalog]
+    assert len(set(handled)) == len(handled)
+    missing = {kind.__name__ for kind in set(get_args(AnyCommand)) - set(handled)}
+    assert missing == COMING
+    assert set(handled) < set(answer_types())

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from felix.core.catalog.audit import AuditSegment
+from felix.core.catalog.catalog import ROWS
 from felix.core.catalog.dump import Header
 from felix.core.catalog.feed import Tombstone
 from felix.core.catalog.idempotency import Remembered
-from felix.core.catalog.identity_tables import IDENTITY_ROWS
 from felix.proto.cluster import AddMember, UpdateMember
 from felix.proto.commands import Proposal
 from felix.proto.errors import FeatureLevelTooLow
@@ -45,7 +45,7 @@ def lines() -> Iterator[str]:
     """Describe each of their members: name, type, default."""
     found: dict[str, type] = {}
     for root in (
-        Proposal, Header, Remembered, Tombstone, AuditSegment, *IDENTITY_ROWS.values()
+        Proposal, Header, Remembered, Tombstone, AuditSegment, *ROWS.values()
     ):  # fmt: skip
         records(root, found)
     for name, kind in sorted(found.items()):

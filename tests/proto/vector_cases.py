@@ -21,6 +21,7 @@ from felix.proto.ids import Index, NodeId, Term
 from felix.proto.resources import RetentionPolicy, StreamSpec
 from felix.proto.rpc import NO_RESULT, PROTOCOL, AnyRequest, Reply, Request
 from felix.proto.updates import RawUpdate, SnapshotChunk, UpdateBatch, WatchHeader
+from tests.proto import placement_cases
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -187,6 +188,7 @@ def requests() -> list[Case]:
         commands.SetFeatureLevel(level=2),
         queries.GetBackup(backup="0123456789abcdef", piece=1),
         *identity_requests(),
+        *placement_cases.requests(),
     ]
     cases = [
         Case(
@@ -208,6 +210,7 @@ def requests() -> list[Case]:
         "alice",
         "10.0.0.7:5123",
         1,
+        wants_acks=True,
     )
     return [*cases, Case("request-full-envelope", "every element of the envelope", full, Request)]
 
@@ -378,6 +381,7 @@ def replies() -> list[Case]:
             4,
         ),
         **identity_answers(),
+        **placement_cases.answers(),
     }
     cases = [
         Case(f"reply-{name}", what, Reply(PROTOCOL, 7, version, 0, None, raw(result)), Reply)
@@ -390,6 +394,7 @@ def replies() -> list[Case]:
         errors.OutcomeUnknown("leadership was lost"),
         errors.Unauthorized("the token is not good"),
         errors.KeyStateRefused("the key signs", details={"reason": "is_active"}),
+        errors.BrokerFenced("another boot has registered", details={"broker_epoch": 8}),
     ]
     return cases + [
         Case(

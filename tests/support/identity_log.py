@@ -12,7 +12,7 @@ from felix.proto.commands import AnyCommand, BootstrapTenant, CreateTenant, NewI
 from felix.proto.errors import ErrorReply
 from felix.proto.identity import Done, IdentityView, NewKey, RefreshGrant
 from felix.proto.queries import GetTenantIdentity
-from felix.proto.resources import Resource, SigningKey
+from felix.proto.resources import RESOURCE_TYPES, Resource, SigningKey
 from tests.support.catalog_log import NOON_MS, CatalogLog
 
 ALICE: Final = "a" * 64
@@ -85,7 +85,7 @@ class IdentityLog(CatalogLog):
 
     def leftovers(self, tenant_id: str) -> list[object]:
         """List whatever the tables of objects and of identity still hold of a tenant."""
-        names = ("Tenant", "Namespace", "Stream", "Cache", "SigningKey", "TokenRevocation")
+        names = [kind for kind in RESOURCE_TYPES if kind not in {"Broker", "Bridge"}]
         return [
             row
             for table in (*names, *IDENTITY_ROWS)

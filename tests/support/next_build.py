@@ -57,7 +57,7 @@ PATCHES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "proto/resources.py": ((_CACHE_FIELDS, _CACHE_FIELDS + _LABEL),),
     "proto/levels.py": (
         ("FEATURE_LEVEL: Final = 1", f"FEATURE_LEVEL: Final = {LEVEL}"),
-        ("import Command, ", "import Command, CreateCache, LabelCache, "),
+        ("    Proposal,\n    Set", "    CreateCache,\n    LabelCache,\n    Proposal,\n    Set"),
         (
             "    SetFeatureLevel: lambda",
             f"    LabelCache: lambda command: {LEVEL},\n"
