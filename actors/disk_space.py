@@ -22,6 +22,14 @@ from felix.proto.commands import (
     RevokeTokens,
 )
 from felix.proto.errors import DiskFull
+from felix.proto.placement_commands import (
+    ChangeBrokerStatus,
+    ChangeInSync,
+    DeleteBridge,
+    DeregisterBroker,
+    PurgeStream,
+    RemoveBroker,
+)
 
 CHECK_S: Final = 1.0
 CLEAR_FACTOR: Final = 1.5
@@ -29,16 +37,21 @@ CLEAR_FACTOR: Final = 1.5
 MB: Final = 1_000_000
 RETRY_AFTER_MS: Final = 5000
 FREEING: Final = (
+    DeleteBridge,
     DeleteBrokerCredential,
     DeleteCache,
     DeleteIssuer,
     DeleteNamespace,
     DeleteStream,
     DeleteTenant,
+    PurgeStream,
+    RemoveBroker,
 )
 """Commands after which there is less to keep."""
 CLOSING: Final = (RetireSigningKey, RevokeTokens)
 """Commands that shut somebody out: no disk is too full for that."""
+SERVING: Final = (ChangeBrokerStatus, ChangeInSync, DeregisterBroker)
+"""Commands without which shards would stay with brokers that are gone."""
 
 log = structlog.get_logger("felix.disk")
 
@@ -94,7 +107,7 @@ class DiskSpace:
 
     def check(self, command: Command) -> None:
         """Refuse what would take space when there is little. Raises: DiskFull."""
-        if self.is_low and not isinstance(command, (*FREEING, *CLOSING)):
+        if self.is_low and not isinstance(command, (*FREEING, *CLOSING, *SERVING)):
             raise DiskFull(
                 f"the leader's disk has {self.free_mb} MB left: only deletes are taken",
                 retry_after_ms=RETRY_AFTER_MS,

@@ -19,6 +19,7 @@ from felix.proto.commands import (
     DeleteTenant,
 )
 from felix.proto.errors import DiskFull
+from felix.proto.placement_commands import DeregisterBroker
 
 
 class Disk:
@@ -61,13 +62,15 @@ def test_only_what_frees_space_is_taken_while_it_is_low(disk: Disk) -> None:
         DeleteNamespace(tenant_id="t", namespace="n"),
         DeleteStream(tenant_id="t", namespace="n", stream="s"),
         DeleteCache(tenant_id="t", namespace="n", cache="c"),
+        DeregisterBroker(broker_id="b", broker_epoch=1),
     ):
         space.check(command)
     assert space.alarms() == ["/data has 100 MB left, less than 256 MB"]
 
 
 def test_every_command_that_deletes_frees_space() -> None:
-    deletes = {kind for kind in AnyCommand.__args__ if kind.__name__.startswith("Delete")}
+    verbs = ("Delete", "Purge", "Remove")
+    deletes = {kind for kind in AnyCommand.__args__ if kind.__name__.startswith(verbs)}
     assert deletes == set(FREEING)
 
 

@@ -287,6 +287,8 @@ def test_the_rules_hold_after_every_command_and_replicas_agree() -> None:
         name = type(command).__name__
         came[f"{name} refused" if isinstance(applied.result, ErrorReply) else name] += 1
         assert log.catalog.version == version + len(applied.updates)
+        for change in log.catalog.history.since(version, len(applied.updates)):
+            assert change.after is None or change.after.version == change.version
         check_rules(log)
         check_generations(before, log)
         if isinstance(command, DeleteNamespace):
