@@ -108,7 +108,7 @@ class DeleteStream(Conditional, frozen=True, omit_defaults=True, kw_only=True, g
     With a grace it serves nobody any more but can be had back until that is over; its name stays
     taken so long. Answer: `Deleted`.
     Errors: not_found, precondition_failed; conflict with `details.reason`: `subscribers` (it has
-    some, `details.subscribers`), `durable` (deleting its data is to be confirmed).
+    some, `details.subscribers`), `durable` (`refuse_durable`).
     """
 
     tenant_id: str
@@ -116,7 +116,8 @@ class DeleteStream(Conditional, frozen=True, omit_defaults=True, kw_only=True, g
     stream: str
     force: bool = False
     """No checks and no grace."""
-    is_confirmed: bool = False
+    refuse_durable: bool = False
+    """Nobody has confirmed that durable data may go."""
     grace_ms: int = 0
     """For durable ones; 0: it is gone at once."""
 

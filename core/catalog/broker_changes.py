@@ -210,7 +210,7 @@ def _each_shard(
     for key in draft.context.placement.streams_on(broker_id):
         row, stream = draft.placement(key), draft.stream(key)
         assert row is not None
-        assert isinstance(stream, Stream), "a placement does not outlive its stream"
+        assert isinstance(stream, Stream), "a placement goes with its stream, deleted or not"
         durability = stream.spec.durability
         shards = tuple(
             change(shard, durability)

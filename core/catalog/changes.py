@@ -9,6 +9,7 @@ import msgspec
 
 from felix.core.catalog import identity_changes, signing_keys
 from felix.core.catalog.placement_changes import without_placements
+from felix.core.catalog.placement_tables import DELETED_STREAMS
 from felix.core.catalog.steps import Context, Step
 from felix.proto.command import Conditional
 from felix.proto.commands import (
@@ -19,7 +20,6 @@ from felix.proto.commands import (
     CreateTenant,
     DeleteCache,
     DeleteNamespace,
-    DeleteStream,
     DeleteTenant,
     UpdateCache,
     UpdateNamespace,
@@ -103,6 +103,12 @@ def _create_stream(command: CreateStream, context: Context) -> list[Step]:
     _require_namespace(context, command.tenant_id, command.namespace)
     if key in context.store.tables["Stream"].rows:
         raise Conflict(f"the stream {'/'.join(key)!r} exists")
+    deleted: Stream | None = context.store.tables[DELETED_STREAMS].rows.get(key)
+    if deleted is not None:
+        raise Conflict(
+            f"the stream {'/'.join(key)!r} is deleted and can be had back: undelete or purge it",
+            details={"reason": "deleted", "purge_at_ms": deleted.purge_at_ms},
+        )
     return [Step("Stream", key, None, _new_stream(key, command.spec, context, 0))]
 
 
@@ -180,13 +186,6 @@ def _delete_namespace(command: DeleteNamespace, context: Context) -> list[Step]:
     return [*_children(key, context), Step("Namespace", key, namespace, None)]
 
 
-def _delete_stream(command: DeleteStream, context: Context) -> list[Step]:
-    _require_namespace(context, command.tenant_id, command.namespace)
-    key = (command.tenant_id, command.namespace, command.stream)
-    stream = _existing("Stream", key, command, context)
-    return [*without_placements([key], context), Step("Stream", key, stream, None)]
-
-
 def _delete_cache(command: DeleteCache, context: Context) -> list[Step]:
     _require_namespace(context, command.tenant_id, command.namespace)
     key = (command.tenant_id, command.namespace, command.cache)
@@ -200,7 +199,10 @@ def _children(parent: Key, context: Context) -> list[Step]:
         table = context.store.tables[kind]
         keys = table.children(parent)
         if kind == "Stream":
-            steps += without_placements(keys, context)
+            deleted = context.store.tables[DELETED_STREAMS]
+            gone = deleted.children(parent)
+            steps += without_placements([*keys, *gone], context)
+            steps += [Step(DELETED_STREAMS, key, deleted.rows[key], None) for key in gone]
         steps += [Step(kind, key, table.rows[key], None) for key in keys]
     return steps
 
@@ -284,7 +286,6 @@ _HANDLERS: Final[dict[type[AnyCommand], Callable[[Any, Context], list[Step]]]] =
     DeleteNamespace: _delete_namespace,
     CreateStream: _create_stream,
     UpdateStream: _update_stream,
-    DeleteStream: _delete_stream,
     CreateCache: _create_cache,
     UpdateCache: _update_cache,
     DeleteCache: _delete_cache,

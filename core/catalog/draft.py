@@ -6,10 +6,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from felix.core.catalog.placement_tables import MOVES, PLACEMENT_ROWS, PLACEMENT_SETTINGS, key_of
+from felix.core.catalog.placement_tables import (
+    DELETED_STREAMS,
+    MOVES,
+    PLACEMENT_ROWS,
+    PLACEMENT_SETTINGS,
+    PlacementRow,
+    key_of,
+)
 from felix.core.catalog.steps import Context, Outcome, Step
 from felix.proto.brokers import (
-    MovePlan,
     Placement,
     PlacementSettings,
     ShardMove,
@@ -72,8 +78,8 @@ class Draft:
         return found is not None and found.status != "down"
 
     def stream(self, key: Key) -> Stream | None:
-        """Give a stream."""
-        found: Stream | None = self.get("Stream", key)
+        """Give a stream, also one whose deletion can be taken back."""
+        found: Stream | None = self.get("Stream", key) or self.get(DELETED_STREAMS, key)
         return found
 
     def placement(self, key: Key) -> ShardPlacement | None:
@@ -132,14 +138,14 @@ class Draft:
         self._version_of(place)
         self._changes[place] = (row, None)
 
-    def put_row(self, table: str, row: ShardMove | MovePlan | PlacementSettings) -> None:
+    def put_row(self, table: str, row: PlacementRow) -> None:
         """Create or change a row that only replicas see."""
         place = (table, key_of(row))
         before = self._before(place)
         if before != row or place in self._changes:
             self._changes[place] = (before, row)
 
-    def delete_row(self, table: str, row: ShardMove | MovePlan | PlacementSettings) -> None:
+    def delete_row(self, table: str, row: PlacementRow) -> None:
         """Delete a row that only replicas see."""
         place = (table, key_of(row))
         self._changes[place] = (self._before(place), None)

@@ -5,21 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from felix.core.catalog import broker_changes, placement_changes
+from felix.core.catalog import (
+    broker_changes,
+    move_changes,
+    placement_changes,
+    stream_deletion,
+)
 from felix.core.catalog.steps import Context, Outcome
 from felix.proto.command import Command
+from felix.proto.commands import DeleteStream
 from felix.proto.placement_commands import (
     AbandonShard,
+    AdvanceMoves,
     CancelDrain,
+    CancelMoves,
     ChangeBrokerStatus,
     ChangeInSync,
     DeleteBridge,
     DeregisterBroker,
     DrainBroker,
+    PausePlacement,
     PlaceShards,
+    PurgeStream,
     PutBridge,
     RegisterBroker,
     RemoveBroker,
+    ResumePlacement,
+    StartMoves,
+    UndeleteStream,
     UpdateBroker,
 )
 
@@ -39,7 +52,15 @@ _HANDLERS: Final[dict[type[Command], Callable[[Any, Context], Outcome]]] = {
     PutBridge: placement_changes.put_bridge,
     DeleteBridge: placement_changes.delete_bridge,
     # moves
+    StartMoves: move_changes.start_moves,
+    AdvanceMoves: move_changes.advance_moves,
+    CancelMoves: move_changes.cancel_moves,
+    PausePlacement: move_changes.pause,
+    ResumePlacement: move_changes.resume,
     # streams that are deleted and can be had back
+    DeleteStream: stream_deletion.delete_stream,
+    UndeleteStream: stream_deletion.undelete_stream,
+    PurgeStream: stream_deletion.purge_stream,
 }
 PLACEMENT_COMMANDS: Final = tuple(_HANDLERS)
 

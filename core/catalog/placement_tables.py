@@ -1,21 +1,25 @@
-"""What only the control plane keeps of placement: moves, the plans they came from, settings."""
+"""What only the control plane keeps of placement: moves, plans, settings, streams that go."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from felix.core.catalog.store import Store
 from felix.proto.brokers import MovePlan, PlacementSettings, ShardMove
-from felix.proto.resources import Key
+from felix.proto.resources import Key, Stream
 
 MOVES: Final = "moves"
 PLANS: Final = "plans"
 PLACEMENT_SETTINGS: Final = "placement_settings"
+DELETED_STREAMS: Final = "deleted_streams"
+"""Streams whose deletion can be taken back. Brokers see them gone, and their placement still there:
+they serve such a stream no more, and keep its data."""
 
 PLACEMENT_ROWS: Final[dict[str, type]] = {
     MOVES: ShardMove,
     PLANS: MovePlan,
     PLACEMENT_SETTINGS: PlacementSettings,
+    DELETED_STREAMS: Stream,
 }
 """The type of the rows of each table."""
 INDEX_DIGITS: Final = 20
@@ -24,10 +28,15 @@ SETTINGS_KEY: Final[Key] = ("settings",)
 """Of the only row of its table."""
 
 
-def key_of(row: ShardMove | MovePlan | PlacementSettings) -> Key:
+PlacementRow: TypeAlias = ShardMove | MovePlan | PlacementSettings | Stream
+
+
+def key_of(row: PlacementRow) -> Key:
     """Say where a row is kept: names sort as their numbers do."""
     if isinstance(row, ShardMove):
         return move_key(row.move_id)
+    if isinstance(row, Stream):
+        return row.key
     if isinstance(row, MovePlan):
         return plan_key(row.plan_id)
     return SETTINGS_KEY

@@ -10,6 +10,7 @@ from typing import Any, Final
 from felix.core.catalog import identity_queries
 from felix.core.catalog.glob import matcher
 from felix.core.catalog.paging import PAGE_BYTES_MAX, invalid, size_of
+from felix.core.catalog.placement_tables import DELETED_STREAMS
 from felix.core.catalog.store import Store
 from felix.proto.errors import NotFound
 from felix.proto.names import NAME_CHARS_MAX
@@ -67,7 +68,8 @@ def _list_namespaces(store: Store, query: ListNamespaces) -> Listing:
 
 
 def _list_streams(store: Store, query: ListStreams) -> Listing:
-    return _list(store, "Stream", _parent(store, query), query)
+    parent = _parent(store, query)
+    return _list(store, DELETED_STREAMS if query.is_deleted else "Stream", parent, query)
 
 
 def _list_caches(store: Store, query: ListCaches) -> Listing:
@@ -87,7 +89,7 @@ def _get(store: Store, kind: ResourceKind, key: Key) -> Resource:
     return row
 
 
-def _list(store: Store, kind: ResourceKind, parent: Key, query: Paged) -> Listing:
+def _list(store: Store, kind: str, parent: Key, query: Paged) -> Listing:
     page_size = size_of(query)
     table = store.tables[kind]
     items: list[Resource] = []

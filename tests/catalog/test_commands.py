@@ -267,17 +267,10 @@ def test_entries_are_applied_in_order_and_once() -> None:
         log.catalog.skip(log.catalog.applied_index)
 
 
-COMING = {"StartMoves", "AdvanceMoves", "CancelMoves", "PausePlacement", "ResumePlacement"} | {
-    "UndeleteStream",
-    "PurgeStream",
-}
-"""Those that nothing carries out yet."""
-
-
 def test_every_command_is_carried_out_in_exactly_one_place() -> None:
     of_the_catalog = {SetFeatureLevel, RecordRefusals}
     handled = [*changes.COMMANDS, *IDENTITY_COMMANDS, *PLACEMENT_COMMANDS, *of_the_catalog]
     assert len(set(handled)) == len(handled)
     missing = {kind.__name__ for kind in set(get_args(AnyCommand)) - set(handled)}
-    assert missing == COMING
+    assert missing == set()
     assert set(handled) < set(answer_types())

@@ -1,0 +1,285 @@
+"""What commands do to moves of shards: begun by plans, advanced step by step, taken back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import msgspec
+
+from felix.core.catalog.draft import Draft
+from felix.core.catalog.eligibility import regions_bridged, why_no_copies, why_not_there
+from felix.core.catalog.move_ends import ended, take_back
+from felix.core.catalog.placement_tables import (
+    MOVES,
+    PLANS,
+    move_key,
+    plan_key,
+    settings_of,
+)
+from felix.core.catalog.steps import Context, Outcome
+from felix.proto.brokers import (
+    ACTIVE_STEPS,
+    MoveAdvance,
+    MovePlan,
+    Placement,
+    PlacementSettings,
+    PlannedMove,
+    ShardMove,
+)
+from felix.proto.errors import Conflict, NotFound
+from felix.proto.placement_commands import (
+    AdvanceMoves,
+    CancelMoves,
+    PausePlacement,
+    ResumePlacement,
+    StartMoves,
+)
+from felix.proto.resources import ShardPlacement, Stream
+
+MOVES_KEPT: Final = 5_000
+"""Moves beyond this are forgotten once they are over, the oldest first."""
+PLANS_KEPT: Final = 500
+FORGOTTEN_MAX: Final = 2_000
+"""By one command."""
+
+
+# --- plans ----------------------------------------------------------------------------------------
+
+
+def start_moves(command: StartMoves, context: Context) -> Outcome:
+    """Carry a plan out, all of it or nothing. Raises: NotFound, Conflict."""
+    plan, draft = command.plan, Draft(context)
+    if settings_of(context.store).is_paused and plan.reason != "operator":
+        raise _conflict("placement is paused: resume it first", "paused")
+    plan = msgspec.structs.replace(plan, plan_id=str(context.index))
+    arriving: Counter[str] = Counter()
+    seen: set[tuple[tuple[str, str, str], int]] = set()
+    for number, wanted in enumerate(plan.moves, 1):
+        shard = (wanted.stream.key, wanted.shard_id)
+        if shard in seen:
+            raise _conflict(f"{_name(wanted)} is in the plan twice", "under_way")
+        seen.add(shard)
+        draft.put_move(_begun(wanted, number, plan, draft, arriving))
+    draft.put_row(PLANS, plan)
+    _forget(draft)
+    return draft.done()
+
+
+def _begun(
+    wanted: PlannedMove, number: int, plan: MovePlan, draft: Draft, arriving: Counter[str]
+) -> ShardMove:
+    row, shard = draft.need_shard(wanted.stream, wanted.shard_id)
+    if draft.context.placement.move_of(row.key, shard.shard_id) is not None:
+        raise _conflict(f"{_name(wanted)} moves already", "under_way")
+    target = draft.need_broker(wanted.to_broker)
+    source = draft.broker(wanted.from_broker)
+    looked_at = [one.version for one in (row, target, source) if one is not None]
+    if max(looked_at) > plan.base_version:
+        raise _conflict(
+            f"{_name(wanted)} or a broker of it has changed since version {plan.base_version}: "
+            "make the plan anew",
+            "stale_plan",
+        )
+    _check_copies(wanted, shard)
+    why = _why_not(wanted, row, draft, arriving[wanted.to_broker])
+    if why:
+        raise _conflict(
+            f"{_name(wanted)}: {wanted.to_broker} cannot have it: {why}", "target_refused"
+        )
+    if wanted.kind == "replica":
+        arriving[wanted.to_broker] += 1
+    now_ms = draft.context.now_ms
+    return ShardMove(
+        move_id=f"{draft.context.index}-{number}",
+        plan_id=plan.plan_id,
+        stream=wanted.stream,
+        stream_id=row.stream_id,
+        shard_id=wanted.shard_id,
+        kind=wanted.kind,
+        from_broker=wanted.from_broker,
+        to_broker=wanted.to_broker,
+        reason=plan.reason,
+        created_at_ms=now_ms,
+        step_since_ms=now_ms,
+    )
+
+
+def _check_copies(wanted: PlannedMove, shard: Placement) -> None:
+    source, target = wanted.from_broker, wanted.to_broker
+    if wanted.kind == "leader":
+        if not source or shard.leader != source or target not in shard.replicas:
+            raise _conflict(
+                f"{_name(wanted)} is led by {shard.leader or 'nobody'}, and leadership passes to "
+                f"one of {', '.join(shard.replicas) or 'no replicas'}",
+                "no_such_copy",
+            )
+        return
+    if source and source not in shard.copies:
+        raise _conflict(f"{_name(wanted)} has no copy on {source}", "no_such_copy")
+    if target in shard.copies:
+        raise _conflict(f"{_name(wanted)} has a copy on {target} already", "target_refused")
+
+
+def _why_not(wanted: PlannedMove | ShardMove, row: ShardPlacement, draft: Draft, more: int) -> str:
+    """Say why the target may not have what is to come, or ""."""
+    target, stream = draft.broker(wanted.to_broker), draft.stream(row.key)
+    assert stream is not None, "a placement goes with its stream"
+    shard = row.placements[wanted.shard_id]
+    if wanted.kind == "leader":
+        if target is None or target.status != "active" or target.drain:
+            return why_no_copies(target, 0)
+        return _why_not_in(stream, target.region, draft, leads=True)
+    index = draft.context.placement
+    held = index.copies(wanted.to_broker) + index.arriving(wanted.to_broker) + more
+    if isinstance(wanted, ShardMove) and wanted.step == "waiting":
+        held -= 1  # itself
+    why = why_no_copies(target, held)
+    if why or target is None:
+        return why
+    leads = bool(wanted.from_broker) and shard.leader == wanted.from_broker
+    return _why_not_in(stream, target.region, draft, leads=leads)
+
+
+def _why_not_in(stream: Stream, region: str, draft: Draft, *, leads: bool) -> str:
+    bridges = draft.context.store.tables["Bridge"]
+    bridged = regions_bridged(stream, [bridges.rows[key] for key in bridges.keys])
+    return why_not_there(stream, region, bridged, leads=leads)
+
+
+def _forget(draft: Draft) -> None:
+    """Let the oldest moves and plans go that are over."""
+    store = draft.context.store
+    for table, kept in ((MOVES, MOVES_KEPT), (PLANS, PLANS_KEPT)):
+        keys = store.tables[table].keys
+        under_way = {move.plan_id for move in draft.context.placement.moves()}
+        for key in list(keys[: min(max(0, len(keys) - kept), FORGOTTEN_MAX)]):
+            row = store.tables[table].rows[key]
+            is_over = (
+                row.step not in ACTIVE_STEPS
+                if isinstance(row, ShardMove)
+                else row.plan_id not in under_way
+            )
+            if is_over:
+                draft.delete_row(table, row)
+
+
+# --- steps ----------------------------------------------------------------------------------------
+
+
+def advance_moves(command: AdvanceMoves, context: Context) -> Outcome:
+    """Let moves go on, as far as it still holds."""
+    draft = Draft(context)
+    for item in command.items:
+        move: ShardMove | None = draft.get(MOVES, move_key(item.move_id))
+        if move is not None and move.step == item.from_step and move.step in ACTIVE_STEPS:
+            _advance(move, item, draft)
+    return draft.done()
+
+
+def _advance(move: ShardMove, item: MoveAdvance, draft: Draft) -> None:
+    row = draft.placement(move.stream.key)
+    if item.to_step == "failed":
+        take_back(draft, move, "failed", item.blocked_by)
+    elif item.to_step == item.from_step:
+        draft.put_move(msgspec.structs.replace(move, blocked_by=item.blocked_by))
+    elif row is not None and row.stream_id == move.stream_id:
+        shard = row.placements[move.shard_id]
+        after = _after(move, item, row, shard, draft)
+        if after is not None:
+            if move.step == "waiting":
+                move = msgspec.structs.replace(move, original=shard)
+            draft.put_shard(row, after)
+            ended(draft, move, item.to_step)
+
+
+def _after(
+    move: ShardMove, item: MoveAdvance, row: ShardPlacement, shard: Placement, draft: Draft
+) -> Placement | None:
+    """Give the shard as it is after a step; None where the step cannot be made."""
+    target, source = move.to_broker, move.from_broker
+    leads = bool(source) and shard.leader == source
+    has_all = target in shard.in_sync and draft.is_up(target)
+    after: Placement | None = None
+    match (move.kind, item.from_step, item.to_step):
+        case ("replica", "waiting", "staging"):
+            if shard.leader and target not in shard.copies and not _why_not(move, row, draft, 0):
+                after = msgspec.structs.replace(shard, replicas=(*shard.replicas, target))
+        case ("leader", "waiting", "fencing") | ("replica", "staging", "fencing"):
+            if leads and has_all and not shard.is_fenced:
+                after = msgspec.structs.replace(shard, is_fenced=True)
+        case ("replica", "staging", "done") if has_all and not leads:
+            after = _without(shard, source)
+        case (_, "fencing", "done") if has_all and leads and shard.is_fenced:
+            after = _cut_over(shard, move)
+    return after
+
+
+def _without(shard: Placement, gone: str) -> Placement:
+    return msgspec.structs.replace(
+        shard,
+        replicas=tuple(one for one in shard.replicas if one != gone),
+        in_sync=tuple(one for one in shard.in_sync if one != gone),
+    )
+
+
+def _cut_over(shard: Placement, move: ShardMove) -> Placement:
+    """Let the target lead. After a move of leadership alone the source follows."""
+    others = tuple(one for one in shard.replicas if one != move.to_broker)
+    after = msgspec.structs.replace(
+        shard,
+        leader=move.to_broker,
+        replicas=(*others, move.from_broker),
+        generation=shard.generation + 1,
+        is_fenced=False,
+    )
+    return after if move.kind == "leader" else _without(after, move.from_broker)
+
+
+# --- the operator ---------------------------------------------------------------------------------
+
+
+def cancel_moves(command: CancelMoves, context: Context) -> Outcome:
+    """Take moves back to where they started. Raises: NotFound, Conflict."""
+    draft = Draft(context)
+    if command.move_id:
+        move: ShardMove | None = draft.get(MOVES, move_key(command.move_id))
+        if move is None:
+            raise NotFound(f"there is no move {command.move_id!r}")
+        if move.step not in ACTIVE_STEPS:
+            raise Conflict(f"the move is {move.step}", details={"reason": "over"})
+        take_back(draft, move, "cancelled")
+        return draft.done()
+    if draft.get(PLANS, plan_key(command.plan_id)) is None:
+        raise NotFound(f"there is no plan {command.plan_id!r}")
+    for one in context.placement.moves():
+        if one.plan_id == command.plan_id:
+            take_back(draft, one, "cancelled")
+    return draft.done()
+
+
+def pause(command: PausePlacement, context: Context) -> Outcome:
+    """Begin no more moves."""
+    draft = Draft(context)
+    now = settings_of(context.store)
+    if not (now.is_paused and now.reason == command.reason):
+        draft.put_settings(
+            PlacementSettings(is_paused=True, reason=command.reason, since_ms=context.now_ms)
+        )
+    return draft.done()
+
+
+def resume(_command: ResumePlacement, context: Context) -> Outcome:
+    """Let placement go on by itself."""
+    draft = Draft(context)
+    if settings_of(context.store).is_paused:
+        draft.put_settings(PlacementSettings(since_ms=context.now_ms))
+    return draft.done()
+
+
+def _name(wanted: PlannedMove) -> str:
+    return f"shard {wanted.shard_id} of {'/'.join(wanted.stream.key)}"
+
+
+def _conflict(why: str, reason: str) -> Conflict:
+    return Conflict(why, details={"reason": reason})
