@@ -63,6 +63,11 @@ class LocalControlPlane:
         self._backups = Backups()
         self._changed = threading.Condition()
 
+    @property
+    def catalog(self) -> Catalog:
+        """The state machine itself."""
+        return self._catalog
+
     def ask(self, message: AnyRequest, call: Call = Call()) -> Answered:  # noqa: B008 - immutable
         """Ask and get the answer at once; only `WatchUpdates` waits.
 
