@@ -125,6 +125,15 @@ class Realm:
         token: str = result.json["felix_token"]
         return token
 
+    def powerless(self) -> str:
+        """Give a token of somebody who may do nothing any more."""
+        noone = self.principal("noone")
+        rule = Rule(noone, "stream:acme/billing/*", "stream.publish")
+        self.apply(ChangePolicies(tenant_id="acme", add=(rule,)))
+        token = self.token("noone")
+        self.apply(ChangePolicies(tenant_id="acme", remove=(rule,)))
+        return token
+
     def as_(self, token: str | None, method: str, path: str, **request: Any) -> Result:
         """Ask with a token."""
         headers = request.pop("headers", {})
