@@ -35,7 +35,7 @@ def test_s1_no_route_of_administration_is_open(site: Site, route: Any) -> None:
     before = site.ask("GET", "/v1/cluster", token=site.operator).json["digest"]
     answer = site.ask(route.method, spelled(route.path, "dev"), json={})
     assert answer.code == (401, "unauthorized")
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     assert site.ask("GET", "/v1/cluster", token=site.operator).json["digest"] == before
 
 
