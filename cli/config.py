@@ -129,7 +129,7 @@ class KeysConfig(Discreet, frozen=True, kw_only=True):
     publish_lead_s: NotNegative = 3_900
     """A key is published for so long before it signs: brokers look once an hour."""
     retire_after_s: NotNegative = 1_860
-    """A key that signs no more stays published for so long: until nothing that it signed is taken."""
+    """A key that signs no more stays published for so long: until none of its tokens is taken."""
 
 
 class BootstrapConfig(Discreet, frozen=True, kw_only=True):
