@@ -12,7 +12,7 @@ from typing import Literal
 import click
 from rich.console import Console
 
-from bench import commit, failover, fanout, handover, idle, install, restart, snapshot
+from bench import commit, exchange, failover, fanout, handover, idle, install, restart, snapshot
 from bench.errors import BenchError
 from bench.machine import describe
 from bench.measure import Round, medians, ratios
@@ -23,6 +23,7 @@ from bench.stage import Plan
 BENCHES: dict[str, Callable[[Plan], list[Round]]] = {
     "commit": commit.run,
     "fanout": fanout.run,
+    "exchange": exchange.run,
     "failover": failover.run,
     "handover": handover.run,
     "snapshot": snapshot.run,

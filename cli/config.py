@@ -128,8 +128,8 @@ class KeysConfig(Discreet, frozen=True, kw_only=True):
     """For tenants that name none of their own."""
     publish_lead_s: NotNegative = 3_900
     """A key is published for so long before it signs: brokers look once an hour."""
-    retire_after_s: NotNegative = 1_800
-    """A key that signs no more stays published for so long: at least a token's lifetime."""
+    retire_after_s: NotNegative = 1_860
+    """A key that signs no more stays published for so long: until none of its tokens is taken."""
 
 
 class BootstrapConfig(Discreet, frozen=True, kw_only=True):

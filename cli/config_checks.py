@@ -21,6 +21,8 @@ _WHAT_A_TOKEN_IS: Final = (
 )
 _CLOCK_SKEW_S: Final = 60
 """Brokers take a token for so long after its end."""
+BROKERS_LOOK_EVERY_S: Final = 3600
+"""Existing ones keep a tenant's keys for so long (contract, section 11.5)."""
 _MAKE_KEK: Final = "make one: felix-controlplane keygen kek --out FILE"
 _OR_INSECURE: Final = "or say `insecure: true`"
 
@@ -34,6 +36,7 @@ def problems_of(config: Config) -> list[str]:
         *_exposure_problems(config),
         *_bootstrap_problems(config),
         *_pair_problems(config),
+        *_key_time_problems(config),
     ]
 
 
@@ -67,6 +70,26 @@ def _text(path: str) -> str:
     return Path(path).read_text(encoding="utf-8").strip() if path else ""
 
 
+def _key_time_problems(config: Config) -> list[str]:
+    """A key must be known before it signs, and stay until nothing that it signed is taken."""
+    keys, auth = config.keys, config.auth
+    problems = []
+    # A node that hears nothing signs with what it knows for as long as it is believed.
+    least_s = auth.identity_age_max_s + auth.token_lifetime_s + _CLOCK_SKEW_S
+    if keys.retire_after_s < least_s:
+        problems.append(
+            f"keys.retire_after_s: at least {least_s} (auth.identity_age_max_s, "
+            f"auth.token_lifetime_s and {_CLOCK_SKEW_S} s more), or tokens outlive the key that "
+            "proves them"
+        )
+    if 0 < keys.publish_lead_s <= BROKERS_LOOK_EVERY_S:
+        problems.append(
+            f"keys.publish_lead_s: brokers look for keys every {BROKERS_LOOK_EVERY_S} s: give "
+            "more, or 0 where all of them follow the watch"
+        )
+    return problems
+
+
 def _timing_problems(config: Config) -> list[str]:
     raft = config.raft
     problems = []
@@ -76,12 +99,6 @@ def _timing_problems(config: Config) -> list[str]:
         problems.append("raft.election_min_ms: at least 4 heartbeats, or a hiccup deposes leaders")
     if raft.election_max_ms < 1.5 * raft.election_min_ms:
         problems.append("raft.election_max_ms: at least 1.5 times the shortest, or votes split")
-    least_s = config.auth.token_lifetime_s + _CLOCK_SKEW_S
-    if config.keys.retire_after_s < least_s:
-        problems.append(
-            f"keys.retire_after_s: at least {least_s} (auth.token_lifetime_s and "
-            f"{_CLOCK_SKEW_S} s more), or tokens outlive the key that proves them"
-        )
     return problems
 
 

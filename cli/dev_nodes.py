@@ -22,6 +22,7 @@ from felix.cli.config import (
     Config,
     CurveConfig,
     KeysConfig,
+    LimitsConfig,
     ListenConfig,
     MemberConfig,
     RaftTimings,
@@ -80,6 +81,7 @@ def configure(
             cluster=ClusterConfig(name="dev", bootstrap="new", members=tuple(members)),
             listen=ListenConfig(**{name: getattr(member, name) for name in LISTENERS}),
             raft=RaftTimings(),
+            limits=LimitsConfig(client_requests_per_s=0),  # all of this machine are one address
             auth=AuthConfig(
                 mode="open" if is_open else "required",
                 open_feeds=is_open,

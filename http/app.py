@@ -14,11 +14,12 @@ from felix.http import errors
 from felix.http.authentication import Authenticate
 from felix.http.desk import Desk
 from felix.http.docs_page import DocsPage, DocsRedirect
+from felix.http.identity_routes import BOOTSTRAP
 from felix.http.middleware import AccessLog, RequestId, StrictPath
 from felix.http.noted_refusals import NoteRefusals, Refusals
 from felix.http.openapi import OPENAPI_PATH, OpenApi, openapi
 from felix.http.rate_limit import RateLimit
-from felix.http.route import Route
+from felix.http.route import Door
 from felix.http.routes import ROUTES
 from felix.http.settings import HttpSettings
 from felix.identity.gatekeeper import Gatekeeper
@@ -48,7 +49,7 @@ class Rest(BaseConverter):
         return "/".join(value) or None
 
 
-def template_of(route: Route) -> str:
+def template_of(route: Door) -> str:
     """Spell a route's path as Falcon's router wants it."""
     path = _FIELD.sub(r"{\1:segment}", route.path)
     return path.removesuffix(":segment}") + ":rest}" if route.has_slashes else path
@@ -86,7 +87,7 @@ def create_app(
         if route.path not in seen:
             seen.add(route.path)
             app.add_route(template_of(route), route.resource(desk))
-    document = openapi(ROUTES, settings.api_version)
+    document = openapi((*ROUTES, BOOTSTRAP), settings.api_version)
     app.add_route(OPENAPI_PATH, OpenApi(document))
     page = DocsPage(document)
     app.add_route("/docs", DocsRedirect())

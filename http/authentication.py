@@ -43,7 +43,7 @@ class Authenticate:
         self._limit = limit
 
     def process_resource(
-        self, req: falcon.Request, resp: falcon.Response, _resource: object, params: dict[str, str]
+        self, req: falcon.Request, _resp: falcon.Response, _resource: object, params: dict[str, str]
     ) -> None:
         """Raises: Unauthorized, Forbidden; NoLeader where nobody can be authenticated now."""
         method = "GET" if req.method == "HEAD" else req.method
@@ -52,11 +52,11 @@ class Authenticate:
         if route is None:
             return  # no method of this path, or a page about the API
         req.context.route, req.context.params = route, params
+        req.context.access = route.access
         try:
             req.context.caller = caller = self._caller_of(req, route.access)
             self._check(caller, route.access, params)
         except Unauthorized:
-            resp.set_header("WWW-Authenticate", "Bearer")
             self._limit.note_refused(req.remote_addr)
             raise
 

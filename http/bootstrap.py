@@ -18,9 +18,11 @@ import falcon
 from falcon.routing import BaseConverter
 
 from felix.http import errors
-from felix.http.app import App, Segment
+from felix.http.access import BOOTSTRAP_HEADER as HEADER
+from felix.http.app import App, Segment, template_of
 from felix.http.desk import answer, idempotency_key_of
 from felix.http.identity_bodies import BootstrapBody, Identity
+from felix.http.identity_routes import BOOTSTRAP
 from felix.http.identity_views import BootstrapView
 from felix.http.issuers import check_urls, new_issuer
 from felix.http.middleware import AccessLog, RequestId, StrictPath
@@ -40,8 +42,6 @@ from felix.proto.identity import Assignment, Done, Refusal, Rule
 from felix.proto.names import why_not_a_name
 from felix.proto.permissions import check_rule
 
-PATH: Final = "/internal/bootstrap/tenants/{tenant_id}/initialize"
-HEADER: Final = "X-Felix-Bootstrap-Token"
 PRINCIPAL: Final = "bootstrap"
 """Who has done it, in stamps and the audit trail."""
 WRONG_PER_ADDRESS_MAX: Final = 10
@@ -62,7 +62,7 @@ def create_bootstrap_app(
     errors.install(app)
     gate = TokenGate(settings.bootstrap_tokens, clock)
     resource = Bootstrap(control_plane, settings, gate, refusals)
-    app.add_route(PATH.replace("{tenant_id}", "{tenant_id:segment}"), resource)
+    app.add_route(template_of(BOOTSTRAP), resource)
     return app
 
 
@@ -126,6 +126,7 @@ class Bootstrap:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, tenant_id: str) -> None:
         """Give the tenant its first administrators, once for all times."""
+        req.context.access = BOOTSTRAP.access
         try:
             self._gate.check(req.get_header(HEADER), req.remote_addr or "")
             command = self._command(req, tenant_id)

@@ -98,13 +98,18 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     return (
         f'<section id="{escape(operation["operationId"])}">'
         f"<h3>{_verb(method)} <code>{escape(path)}</code></h3>"
-        f"<p>{escape(operation['summary'])}</p><table>{parameters}</table>{request}"
+        f"<p>{escape(operation['summary'])}</p>{_callers(operation['security'])}<table>{parameters}</table>{request}"
         f"<table>{responses}</table></section>"
     )
 
 
 def _verb(method: str) -> str:
     return f'<span class="{method}">{method}</span>'
+
+
+def _callers(security: list[dict[str, list[str]]]) -> str:
+    ways = " or ".join(f"<code>{escape(name)}</code>" for way in security for name in way)
+    return f"<p>Needs {ways}</p>" if ways else "<p>Open to everyone</p>"
 
 
 def _record(holder: dict[str, Any]) -> str:

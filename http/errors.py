@@ -12,6 +12,7 @@ import falcon
 import msgspec
 import structlog
 
+from felix.http.access import OPEN
 from felix.proto.errors import FelixError, Gone, NotApplied, Outcome, Unknown
 
 STATUS_BY_CODE: Final[dict[str, int]] = {
@@ -54,7 +55,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
 
 _STATUS_BY_OUTCOME: Final[dict[Outcome, int]] = {"not_applied": 400, "gone": 404, "unknown": 503}
 _FAMILIES: Final = (NotApplied, Gone, Unknown)
-_STATUSES_WITH_RETRY: Final = (429, 503)
+STATUSES_WITH_RETRY: Final = (429, 503)
 _CODE_BY_HTTP_STATUS: Final[dict[int, str]] = {
     400: "malformed",
     404: "not_found",
@@ -118,8 +119,11 @@ def _on_felix_error(
 ) -> None:
     status, code = status_and_code(error)
     req.context.refusal = error
-    if status in _STATUSES_WITH_RETRY:
+    if status in STATUSES_WITH_RETRY:
         resp.set_header("Retry-After", str(retry_after_s(error)))
+    if status == 401:
+        access = getattr(req.context, "access", OPEN)
+        resp.set_header("WWW-Authenticate", access.challenge)
     _answer(req, resp, status, code=code, message=error.message, details=error.details)
 
 

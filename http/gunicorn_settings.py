@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from felix.http.gunicorn_command import LIFELINE_VARIABLE, get_settings
 from felix.http.tls import TlsFiles
@@ -32,7 +32,7 @@ keepalive = _settings.keepalive_s
 graceful_timeout = _settings.graceful_timeout_s
 limit_request_line = 8190
 limit_request_fields = 64
-limit_request_field_size = 8190
+limit_request_field_size = 32_768  # a token may name hundreds of groups
 control_socket_disable = True  # it would write below $HOME, which may be read-only
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - memory
 accesslog = None  # the app writes one structured line for each request
@@ -53,11 +53,16 @@ def on_starting(_arbiter: Arbiter) -> None:
     ).start()
 
 
+NICENESS: Final = 10
+"""Workers verify and sign; consensus, which all of them wait for, gets the processor first."""
+
+
 def post_fork(_arbiter: Arbiter, worker: PatientWorker) -> None:
     """Tell a new worker what gunicorn has no setting for."""
     worker.socket_timeout_s = _settings.socket_timeout_s
     worker.request_s_max = _settings.request_s_max
     worker.has_bootstrap = bool(_settings.bootstrap_bind)
+    os.nice(NICENESS)
 
 
 def ssl_context(_config: object, _default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:

@@ -12,7 +12,7 @@ from felix.http.broker_credentials import Credentials, OneCredential
 from felix.http.issuers import Issuers, OneIssuer
 from felix.http.rbac import Groupings, Policies
 from felix.http.rights_questions import CanI, Explain
-from felix.http.route import CONSISTENCY, KEY, Parameter, Route
+from felix.http.route import CONSISTENCY, KEY, Door, Other, Parameter, Route
 from felix.http.signing_keys import KeyActivation, OneSigningKey, SigningKeys, TenantJwks
 from felix.http.tokens import Exchange, PrincipalRevocation, Refresh, TenantRevocation
 
@@ -55,7 +55,7 @@ _TOKENS: Final = (
         request=bodies.ExchangeBody,
         body_is_optional=True,
         response=views.TokenView,
-        refusals=(401, 403, 415, 422),
+        refusals=(415, 422),
     ),
     Route(
         method="POST",
@@ -76,7 +76,7 @@ _TOKENS: Final = (
         summary="Void every token of the tenant that was issued up to now",
         access=_REVOKER,
         status=204,
-        refusals=(401, 403, 404, 422, 507),
+        refusals=(404, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -87,7 +87,7 @@ _TOKENS: Final = (
         summary="Void every token of a principal that was issued up to now",
         access=_REVOKER,
         status=204,
-        refusals=(401, 403, 404, 422, 507),
+        refusals=(404, 422, 507),
         parameters=(KEY,),
     ),
 )
@@ -101,7 +101,11 @@ _SIGNING_KEYS: Final = (
         summary="The public keys that the tenant's tokens are verified with",
         access=OPEN,
         response=views.JwksView,
+        others=(Other(304),),
         refusals=(404,),
+        parameters=(
+            Parameter("If-None-Match", "the `ETag` of what is known: 304 if it still is", "header"),
+        ),
     ),
     Route(
         method="GET",
@@ -111,7 +115,7 @@ _SIGNING_KEYS: Final = (
         summary="List signing keys and their states: published, active, retiring",
         access=_ADMIN,
         response=views.SigningKeyStates,
-        refusals=(401, 403, 404),
+        refusals=(404,),
         parameters=(CONSISTENCY,),
     ),
     Route(
@@ -123,7 +127,7 @@ _SIGNING_KEYS: Final = (
         access=_ADMIN,
         response=views.KeyChange,
         status=201,
-        refusals=(401, 403, 404, 409, 422, 507),
+        refusals=(404, 409, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -136,7 +140,7 @@ _SIGNING_KEYS: Final = (
         request=bodies.ActivateBody,
         body_is_optional=True,
         response=views.KeyChange,
-        refusals=(401, 403, 404, 409, 415, 422, 507),
+        refusals=(404, 409, 415, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -147,7 +151,7 @@ _SIGNING_KEYS: Final = (
         summary="Take a signing key out of use; the answer names the one that signs now",
         access=_ADMIN,
         response=views.KeyChange,
-        refusals=(401, 403, 404, 409, 422),
+        refusals=(404, 409, 422),
         parameters=(
             Parameter("revoke", "`true`: at once, whatever its state; its tokens are void"),
             KEY,
@@ -164,7 +168,7 @@ _TRUST: Final = (
         summary="List the identity providers that the tenant trusts",
         access=_ADMIN,
         response=views.IssuerPage,
-        refusals=(401, 403, 404),
+        refusals=(404,),
         parameters=(_ISSUER, CONSISTENCY),
     ),
     Route(
@@ -176,7 +180,8 @@ _TRUST: Final = (
         access=_ADMIN,
         request=bodies.IssuerBody,
         status=204,
-        refusals=(401, 403, 404, 415, 422, 507),
+        others=(Other(200, views.IssuerProbeView),),
+        refusals=(404, 415, 422, 507),
         parameters=(
             Parameter("dry_run", "`true`: change nothing, and say what the provider says"),
             KEY,
@@ -190,7 +195,7 @@ _TRUST: Final = (
         summary="Trust an identity provider no longer; its tokens are void",
         access=_ADMIN,
         status=204,
-        refusals=(401, 403, 404, 422),
+        refusals=(404, 422),
         parameters=(_ISSUER, KEY),
     ),
     Route(
@@ -202,7 +207,7 @@ _TRUST: Final = (
         access=_ADMIN,
         has_slashes=True,
         response=views.IssuerView,
-        refusals=(401, 403, 404),
+        refusals=(404,),
         parameters=(CONSISTENCY,),
     ),
     Route(
@@ -214,7 +219,7 @@ _TRUST: Final = (
         access=_ADMIN,
         has_slashes=True,
         status=204,
-        refusals=(401, 403, 404, 422),
+        refusals=(404, 422),
         parameters=(KEY,),
     ),
 )
@@ -229,7 +234,7 @@ _RBAC: Final = (
         access=_VIEWER,
         response=views.PolicyView,
         is_list=True,
-        refusals=(401, 403, 404),
+        refusals=(404,),
         parameters=(CONSISTENCY,),
     ),
     Route(
@@ -241,7 +246,7 @@ _RBAC: Final = (
         access=_RULES,
         request=bodies.PolicyBody,
         status=204,
-        refusals=(401, 403, 404, 415, 422, 507),
+        refusals=(404, 415, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -254,7 +259,7 @@ _RBAC: Final = (
         request=bodies.PolicyBody,
         body_is_optional=True,
         status=204,
-        refusals=(401, 403, 404, 409, 415, 422),
+        refusals=(404, 409, 415, 422),
         parameters=_members("subject", "object", "action"),
     ),
     Route(
@@ -266,7 +271,7 @@ _RBAC: Final = (
         access=_VIEWER,
         response=views.GroupingView,
         is_list=True,
-        refusals=(401, 403, 404),
+        refusals=(404,),
         parameters=(CONSISTENCY,),
     ),
     Route(
@@ -278,7 +283,7 @@ _RBAC: Final = (
         access=_ASSIGNMENTS,
         request=bodies.GroupingBody,
         status=204,
-        refusals=(401, 403, 404, 415, 422, 507),
+        refusals=(404, 415, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -291,7 +296,7 @@ _RBAC: Final = (
         request=bodies.GroupingBody,
         body_is_optional=True,
         status=204,
-        refusals=(401, 403, 404, 409, 415, 422),
+        refusals=(404, 409, 415, 422),
         parameters=_members("user", "role"),
     ),
     Route(
@@ -302,7 +307,7 @@ _RBAC: Final = (
         summary="Whether the caller, or somebody else, may do something",
         access=_ANYONE,
         response=views.MayView,
-        refusals=(401, 403, 404),
+        refusals=(404,),
         parameters=(_ACTION, _OBJECT, _PRINCIPAL, _GROUP),
     ),
     Route(
@@ -313,7 +318,7 @@ _RBAC: Final = (
         summary="Which rules let the caller, or somebody else, do something",
         access=_ANYONE,
         response=views.ExplanationView,
-        refusals=(401, 403, 404),
+        refusals=(404,),
         parameters=(_ACTION, _OBJECT, _PRINCIPAL, _GROUP),
     ),
     Route(
@@ -324,7 +329,7 @@ _RBAC: Final = (
         summary="List the rules of a namespace as ACLs, as far as the caller may view them",
         access=_VIEWER,
         response=views.AclPage,
-        refusals=(401, 403, 404),
+        refusals=(404,),
         parameters=(CONSISTENCY,),
     ),
     Route(
@@ -336,7 +341,7 @@ _RBAC: Final = (
         access=_RULES,
         request=bodies.AclBody,
         response=views.AclView,
-        refusals=(401, 403, 404, 409, 415, 422, 507),
+        refusals=(404, 409, 415, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -347,7 +352,7 @@ _RBAC: Final = (
         summary="Let a principal do nothing with a resource that an ACL can say",
         access=_RULES,
         status=204,
-        refusals=(401, 403, 404, 409, 422),
+        refusals=(404, 409, 422),
         parameters=(
             Parameter("principal", "whose"),
             Parameter("resource", "a stream or cache, or `*`"),
@@ -365,7 +370,6 @@ _BROKERS: Final = (
         summary="List how brokers prove who they are, without the secrets",
         access=_OPERATOR,
         response=views.CredentialPage,
-        refusals=(401, 403),
         parameters=(CONSISTENCY,),
     ),
     Route(
@@ -377,7 +381,7 @@ _BROKERS: Final = (
         access=_OPERATOR,
         request=bodies.CredentialBody,
         response=views.NewCredentialView,
-        refusals=(401, 403, 409, 415, 422, 507),
+        refusals=(409, 415, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -388,9 +392,22 @@ _BROKERS: Final = (
         summary="Let a broker in no longer",
         access=_OPERATOR,
         status=204,
-        refusals=(401, 403, 404, 422),
+        refusals=(404, 422),
         parameters=(KEY,),
     ),
 )
 
 IDENTITY_ROUTES: Final = (*_TOKENS, *_SIGNING_KEYS, *_TRUST, *_RBAC, *_BROKERS)
+
+BOOTSTRAP: Final = Door(
+    method="POST",
+    path="/internal/bootstrap/tenants/{tenant_id}/initialize",
+    operation="bootstrap_tenant",
+    summary="Give a tenant its first administrators, once, on the bootstrap listener",
+    access=Access("bootstrap"),
+    request=bodies.BootstrapBody,
+    response=views.BootstrapView,
+    refusals=(404, 409, 415, 422, 507),
+    parameters=(KEY,),
+)
+"""Not in the table: it has a listener of its own."""

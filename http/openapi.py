@@ -9,23 +9,75 @@ from typing import Any, Final
 import falcon
 import msgspec
 
-from felix.http.errors import Envelope
-from felix.http.route import ANY_REFUSALS, Parameter, Route
+from felix.http.access import BOOTSTRAP_HEADER, Access
+from felix.http.bodies import INTEGER_MAX
+from felix.http.errors import STATUSES_WITH_RETRY, Envelope
+from felix.http.route import Door, Parameter
 
 OPENAPI_PATH: Final = "/v1/openapi.json"
 _REF: Final = "#/components/schemas/{name}"
+_HEADER_OF_REFUSAL: Final = {
+    401: ("WWW-Authenticate", "string"),
+    **dict.fromkeys(STATUSES_WITH_RETRY, ("Retry-After", "integer")),
+}
 _BYTES: Final = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_PARAMETER_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
+    "string": {"type": "string"},
+    "integer": {"type": "integer", "minimum": 0, "maximum": INTEGER_MAX},
+}
 _FIELD: Final = re.compile(r"{(\w+)}")
+_SCHEMES: Final = {
+    "felixToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A Felix token, from the token exchange of its tenant.",
+    },
+    "idpToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token of an identity provider that the tenant trusts.",
+    },
+    "brokerPassword": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The id of a broker, and the password of its credential.",
+    },
+    "bootstrapToken": {
+        "type": "apiKey",
+        "in": "header",
+        "name": BOOTSTRAP_HEADER,
+        "description": "The token in the configuration of the bootstrap listener.",
+    },
+}
+_SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {
+    "open": [],
+    "caller": [{"felixToken": []}],
+    "upstream": [{"idpToken": []}],
+    "feed": [{"felixToken": []}, {"brokerPassword": []}],
+    "bootstrap": [{"bootstrapToken": []}],
+}
+_BOOTSTRAP_SERVERS: Final = [
+    {
+        "url": "{scheme}://{address}",
+        "description": "The bootstrap listener, which has an address of its own.",
+        "variables": {
+            "scheme": {"default": "https", "enum": ["https", "http"]},
+            "address": {"default": "127.0.0.1:9095"},
+        },
+    }
+]
 
 
-def openapi(routes: tuple[Route, ...], api_version: str) -> dict[str, Any]:
-    """Describe the routes as OpenAPI 3.1."""
-    records = {kind for route in routes for kind in (route.request, route.response) if kind}
+def openapi(doors: tuple[Door, ...], api_version: str) -> dict[str, Any]:
+    """Describe routes as OpenAPI 3.1."""
+    records = {kind for door in doors for kind in _records(door) if kind}
     ordered = sorted(records, key=lambda kind: kind.__name__)
     _, schemas = msgspec.json.schema_components([*ordered, Envelope], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
-    for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    for door in doors:
+        paths.setdefault(door.path, {})[door.method.lower()] = _operation(door)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -35,7 +87,7 @@ def openapi(routes: tuple[Route, ...], api_version: str) -> dict[str, Any]:
             "their change feeds, and the cluster itself.",
         },
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": _SCHEMES},
     }
 
 
@@ -53,12 +105,24 @@ class OpenApi:
     on_head = on_get
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def security_of(access: Access) -> list[dict[str, list[str]]]:
+    """Say how a caller proves who it is: one of these ways, and none is needed without any."""
+    return _SECURITY[access.kind]
+
+
+def _records(door: Door) -> tuple[type[msgspec.Struct] | None, ...]:
+    return (door.request, door.response, *(other.response for other in door.others))
+
+
+def _operation(route: Door) -> dict[str, Any]:
     responses: dict[str, Any] = {str(route.status): _response(route)}
     if route.is_file:
         responses[str(route.status)]["content"] = _BYTES
-    for status in sorted({*route.refusals, *ANY_REFUSALS}):
-        responses[str(status)] = {**_described(status), "content": _content(Envelope)}
+    for other in route.others:
+        content = {} if other.response is None else {"content": _content(other.response)}
+        responses[str(other.status)] = _described(other.status) | content
+    for status in route.all_refusals:
+        responses[str(status)] = _refusal(status)
     operation: dict[str, Any] = {
         "operationId": route.operation,
         "summary": route.summary,
@@ -66,8 +130,11 @@ def _operation(route: Route) -> dict[str, Any]:
             *(_path_parameter(name) for name in _FIELD.findall(route.path)),
             *(_parameter(parameter) for parameter in route.parameters),
         ],
+        "security": security_of(route.access),
         "responses": responses,
     }
+    if route.access.kind == "bootstrap":
+        operation["servers"] = _BOOTSTRAP_SERVERS
     if route.request is not None:
         operation["requestBody"] = {
             "required": not route.body_is_optional,
@@ -76,7 +143,15 @@ def _operation(route: Route) -> dict[str, Any]:
     return operation
 
 
-def _response(route: Route) -> dict[str, Any]:
+def _refusal(status: int) -> dict[str, Any]:
+    refusal = {**_described(status), "content": _content(Envelope)}
+    header = _HEADER_OF_REFUSAL.get(status)
+    if header is not None:
+        refusal["headers"] = {header[0]: {"required": True, "schema": {"type": header[1]}}}
+    return refusal
+
+
+def _response(route: Door) -> dict[str, Any]:
     response = _described(route.status)
     if route.response is not None:
         response["content"] = _content(route.response, is_list=route.is_list)
@@ -104,5 +179,5 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "in": parameter.place,
         "required": False,
         "description": parameter.summary,
-        "schema": {"type": parameter.kind},
+        "schema": _PARAMETER_SCHEMAS[parameter.kind],
     }

@@ -22,13 +22,18 @@ class Parameter(msgspec.Struct, frozen=True):
     kind: Literal["integer", "string"] = "string"
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """One method on one path. HEAD works wherever GET does."""
+class Other(msgspec.Struct, frozen=True):
+    """Another answer that is no refusal."""
+
+    status: int
+    response: type[msgspec.Struct] | None = None
+
+
+class Door(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of one method on one path. HEAD works wherever GET does."""
 
     method: Method
     path: str
-    resource: Callable[[Desk], object]
-    """Makes the Falcon resource; the first route of a path makes it for all its methods."""
     operation: str
     """Unique name of the operation."""
     summary: str
@@ -43,11 +48,27 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     is_file: bool = False
     """The answer is bytes, not JSON."""
     status: int = 200
+    others: tuple[Other, ...] = ()
     refusals: tuple[int, ...] = ()
-    """Statuses of its own; those that any request may get are in `ANY_REFUSALS`."""
+    """Statuses of its own; those that its access or anything at all may bring come on top."""
     parameters: tuple[Parameter, ...] = ()
 
+    @property
+    def all_refusals(self) -> tuple[int, ...]:
+        """List the statuses of every refusal that there can be."""
+        of_access = () if self.access.is_open else CALLER_REFUSALS
+        return tuple(sorted({*self.refusals, *of_access, *ANY_REFUSALS}))
 
+
+class Route(Door, frozen=True, kw_only=True):
+    """One line of the table."""
+
+    resource: Callable[[Desk], object]
+    """Makes the Falcon resource; the first route of a path makes it for all its methods."""
+
+
+CALLER_REFUSALS: Final = (401, 403)
+"""Whoever has to prove who it is may fail to, and may not be allowed what it asks for."""
 ANY_REFUSALS: Final = (400, 408, 413, 429, 500, 503)
 
 CONSISTENCY: Final = Parameter(

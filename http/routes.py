@@ -412,7 +412,6 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Who did what from where with which result, newest first",
         AuditPageView,
         access=Access("caller", always=True),
-        refusals=(401, 403),
         parameters=(
             Parameter("tenant", "only of this tenant; who may not see all sees one's own only"),
             Parameter("principal", "only of this principal"),

@@ -15,7 +15,7 @@ import msgspec
 
 from felix.core.auth.narrowing import narrow
 from felix.identity.principals import groups_still_meant, short_id
-from felix.identity.reasons import NotAllowed, NotProven
+from felix.identity.reasons import DEPENDS_ON_RULES, NotAllowed, NotProven, Refused
 from felix.identity.settings import IdentitySettings
 from felix.identity.tenants import Tenant, Tenants
 from felix.identity.tokens import (
@@ -104,16 +104,27 @@ class Exchange:
         _check(request)
         if not token:
             raise NotProven("no_token")
-        tenant = self._tenant(tenant_id)
-        if not tenant.issuers:
-            raise NotAllowed("no_issuers")
         now_s = self._clock()
-        vouched = self._upstream.judge(token, tenant, now_s)
-        grant = _grant(tenant, vouched, request)
+        tenant: Tenant | None = None
+        try:
+            tenant = self._tenant(tenant_id)
+            grant = self._judge(tenant, token, request, now_s)
+        except Refused as refusal:
+            if refusal.reason not in DEPENDS_ON_RULES:
+                raise
+            tenant = self._tenants.look_again(tenant_id, tenant)
+            if tenant is None:
+                raise
+            grant = self._judge(tenant, token, request, now_s)
         issued = self._issue(tenant, grant, now_s)
         if request.refresh and self._settings.refresh_lifetime_s:
             return self._with_refresh(tenant, grant, issued, call)
         return issued
+
+    def _judge(self, tenant: Tenant, token: str, request: ExchangeRequest, now_s: float) -> _Grant:
+        if not tenant.issuers:
+            raise NotAllowed("no_issuers")
+        return _grant(tenant, self._upstream.judge(token, tenant, now_s), request)
 
     def refresh(
         self, tenant_id: str, refresh_token: str, request: ExchangeRequest, call: Call
@@ -146,7 +157,13 @@ class Exchange:
         except (Unauthorized, NotFound) as error:
             raise NotProven("refresh_token") from error
         assert isinstance(successor, RefreshGrant)
-        grant = _grant_again(tenant, successor, request)
+        try:
+            grant = _grant_again(tenant, successor, request)
+        except Refused:
+            again = self._tenants.look_again(tenant_id, tenant)
+            if again is None:
+                raise
+            tenant, grant = again, _grant_again(again, successor, request)
         now_s = self._clock()
         return msgspec.structs.replace(
             self._issue(tenant, grant, now_s),

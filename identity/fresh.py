@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -14,6 +14,9 @@ from felix.proto.errors import NotFound
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+RENEWALS_MAX: Final = 16
+"""How many may be under way at once of those that are shared."""
 
 
 class _Held(msgspec.Struct, Generic[V], frozen=True, gc=False):
@@ -46,6 +49,7 @@ class Fresh(Generic[K, V]):
         self._held: OrderedDict[K, _Held[V]] = OrderedDict()
         self._missing: OrderedDict[K, float] = OrderedDict()
         self._flights: dict[K, Future[V]] = {}
+        self._renewing = tuple(threading.Lock() for _ in range(RENEWALS_MAX))
 
     def get(self, key: K) -> V:
         """Give the answer that is believed, or ask for one.
@@ -82,6 +86,19 @@ class Fresh(Generic[K, V]):
             raise
         self.put(key, value, began_s)
         return value
+
+    def renew_together(self, key: K) -> V:
+        """Give an answer that was asked for after this began; of those who want one, one asks.
+
+        Raises: see `get`.
+        """
+        wanted_s = self._monotonic()
+        with self._renewing[hash(key) % RENEWALS_MAX]:
+            with self._lock:
+                held = self._held.get(key)
+            if held is not None and held.until_s - self._believed_s > wanted_s:
+                return held.value
+            return self.renew(key)
 
     def put(self, key: K, value: V, began_s: float | None = None) -> None:
         """Believe an answer from now, or from when it was asked for."""

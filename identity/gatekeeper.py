@@ -15,10 +15,10 @@ from felix.identity.exchange import Exchange, ExchangeRequest, Issued
 from felix.identity.fresh import Fresh
 from felix.identity.jose import ALGORITHMS
 from felix.identity.jwks import IssuerKeys
-from felix.identity.reasons import NotProven
+from felix.identity.reasons import DEPENDS_ON_RULES, NotProven, Refused
 from felix.identity.settings import IdentitySettings
-from felix.identity.tenants import Tenants
-from felix.identity.tokens import read_token, verify
+from felix.identity.tenants import Tenant, Tenants
+from felix.identity.tokens import Unproven, read_token, verify
 from felix.identity.upstream import Upstream
 from felix.proto.control_plane import Call, ControlPlane
 from felix.proto.errors import NotFound
@@ -78,16 +78,28 @@ class Gatekeeper:
         Raises: NotProven; NoLeader and what else the node says.
         """
         unproven = read_token(token)
+        tenant_id = unproven.claims.tid
+        tenant: Tenant | None = None
         try:
-            tenant = self._tenants.get(unproven.claims.tid)
-        except NotFound as error:
-            raise NotProven("unknown_tenant") from error
-        return verify(
-            unproven,
-            tenant,
-            self._clock(),
-            accept_broker_tokens=self._settings.accept_broker_tokens,
-        )
+            tenant = self._tenants.get(tenant_id)
+            caller = self._verify(unproven, tenant)
+        except (Refused, NotFound) as refusal:
+            if isinstance(refusal, Refused) and refusal.reason not in DEPENDS_ON_RULES:
+                raise
+            again = self._tenants.look_again(tenant_id, tenant)
+            if again is None:
+                if isinstance(refusal, NotFound):
+                    raise NotProven("unknown_tenant") from refusal
+                raise
+            return self._verify(unproven, again)
+        if len(caller.permissions) < len(unproven.claims.perms):
+            again = self._tenants.look_again(tenant_id, tenant)
+            return caller if again is None else self._verify(unproven, again)
+        return caller
+
+    def _verify(self, unproven: Unproven, tenant: Tenant) -> Caller:
+        accepted = self._settings.accept_broker_tokens
+        return verify(unproven, tenant, self._clock(), accept_broker_tokens=accepted)
 
     def caller_of_basic(self, name: str, password: str) -> Caller:
         """Find out which broker shows a name and a password.

@@ -52,6 +52,14 @@ NOT_PROVEN: Final = "the caller has not proven who it is"
 NOT_ALLOWED: Final = "the caller may not do this"
 
 
+DEPENDS_ON_RULES: Final[frozenset[Reason]] = frozenset({
+    "unknown_tenant", "no_issuers", "issuer_not_trusted", "audience", "subject", "groups",
+    "no_permissions", "too_many_roles", "signature",
+})  # fmt: skip
+"""Refusals that may be wrong a moment after somebody has changed whom a tenant trusts, which keys
+sign for it, or what its people may do."""
+
+
 class Refused(FelixError):
     """A refusal whose reason the caller is not told.
 

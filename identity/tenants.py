@@ -21,7 +21,7 @@ from felix.identity.principals import short_id
 from felix.identity.reasons import NotAllowed
 from felix.identity.settings import IdentitySettings
 from felix.proto.control_plane import Call, ControlPlane
-from felix.proto.errors import NoLeader, NotFound, TooLarge
+from felix.proto.errors import FelixError, NoLeader, NotFound, TooLarge
 from felix.proto.identity import IdentityView
 from felix.proto.names import why_not_a_name
 from felix.proto.permissions import Permission
@@ -31,6 +31,10 @@ from felix.storage.sealed import Sealer, Unsealable
 TENANTS_MAX: Final = 4_096
 RIGHTS_MAX: Final = 128
 """Principals of a tenant whose rights are kept ready."""
+
+FRESH_S: Final = 1.0
+"""How long to wait for what is true now."""
+_STALE: Final = Call(consistency="stale")
 
 _log = structlog.get_logger()
 
@@ -123,11 +127,25 @@ class Tenants:
             raise NotFound("there is no such tenant")
         return self._known.renew(tenant_id) if fresh else self._known.get(tenant_id)
 
+    def look_again(self, tenant_id: str, seen: Tenant | None) -> Tenant | None:
+        """Give a tenant as it is now where that is not what was seen of it; else None.
+
+        So that nobody is refused for what was true a moment ago: what one worker writes, all
+        others know when it matters.
+        """
+        if why_not_a_name(tenant_id) is not None:
+            return None
+        try:
+            found = self._known.renew_together(tenant_id)
+        except FelixError:
+            return None  # it cannot be known now, and is refused by what was known
+        return None if found is seen else found
+
     def _load(self, tenant_id: str, last: Tenant | None, must_be_fresh: bool) -> Tenant:
         query = GetTenantIdentity(
             tenant_id=tenant_id, known_index=0 if last is None else last.view.changed_index
         )
-        call = Call(consistency="linearizable" if must_be_fresh else "stale")
+        call = Call(timeout_s=FRESH_S, consistency="linearizable") if must_be_fresh else _STALE
         answered = self._control_plane.ask(query, call)
         if answered.age_ms > self._age_max_ms:
             raise NoLeader("this node has heard nothing from the cluster for too long")

@@ -33,7 +33,7 @@ from felix.proto.commands import (
 from felix.proto.errors import ValidationFailed
 from felix.proto.identity import Assignment, Refusal, Rule
 from felix.proto.names import why_not_a_name
-from felix.proto.permissions import ROLE, check_rule, read_object
+from felix.proto.permissions import GROUP, ROLE, check_rule, read_object
 
 CHANGES_MAX: Final = 1_000
 """Rules, or assignments, of one command."""
@@ -102,7 +102,12 @@ def _delete_issuer(command: DeleteIssuer) -> None:
 
 
 def _check_issuer(base: str, new: NewIssuer) -> None:
-    _check_url(f"{base}/issuer", new.issuer)
+    if new.jwks_url is None and new.discovery_url is None:
+        _check_url(f"{base}/issuer", new.issuer)  # its documents are looked for below it
+    else:
+        _check_filled(f"{base}/issuer", new.issuer, URL_CHARS_MAX)
+    if new.issuer == OWN_ISSUER:
+        raise _failed(f"{base}/issuer", "is what this control plane's own tokens say")
     if "|" in new.issuer:
         # Principals are named by a hash over `issuer|subject` (contract, chapter 15, S11).
         raise _failed(f"{base}/issuer", "must have no | in it")
@@ -121,6 +126,10 @@ def _check_issuer(base: str, new: NewIssuer) -> None:
     _check_filled(f"{mappings}/subject_claim", new.subject_claim, CLAIM_CHARS_MAX)
     if new.groups_claim is not None:
         _check_filled(f"{mappings}/groups_claim", new.groups_claim, CLAIM_CHARS_MAX)
+
+
+OWN_ISSUER: Final = "felix-auth"
+"""`iss` of Felix tokens: one of them must never vouch for another."""
 
 
 def _check_url(pointer: str, url: str) -> None:
@@ -238,6 +247,12 @@ def _use_refresh(command: UseRefresh) -> None:
 
 
 def _revoke_tokens(command: RevokeTokens) -> None:
+    if command.principal.startswith(GROUP):
+        raise _failed(
+            "/principal",
+            "tokens are not revoked by group: take the group's rules away, which counts at once, "
+            "or name the principals",
+        )
     if command.principal != EVERYONE:
         _fail_if("/principal", _why_not_a_principal(command.principal))
 

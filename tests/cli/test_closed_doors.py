@@ -171,9 +171,12 @@ def test_lists_in_the_environment_have_commas(tmp_path: Path) -> None:
 
 
 def test_a_key_stays_published_longer_than_its_tokens_live(tmp_path: Path) -> None:
-    changes = {"auth": {"token_lifetime_s": 600}, "keys": {"retire_after_s": 659}}
-    assert "keys.retire_after_s: at least 660" in problems_of(tmp_path, with_changes(**changes))
-    changes["keys"] = {"retire_after_s": 660}
+    changes = {
+        "auth": {"token_lifetime_s": 600, "identity_age_max_s": 300},
+        "keys": {"retire_after_s": 959},
+    }
+    assert "keys.retire_after_s: at least 960" in problems_of(tmp_path, with_changes(**changes))
+    changes["keys"] = {"retire_after_s": 960}
     load(file_of(tmp_path, with_changes(**changes)), {})
 
 
@@ -254,3 +257,12 @@ def test_no_secret_is_ever_shown(tmp_path: Path) -> None:
 def test_a_broken_line_with_a_secret_is_not_repeated(tmp_path: Path, line: str) -> None:
     said = problems_of(tmp_path, f"name: alice\ndata_dir: data\nbootstrap:\n  {line}\n")
     assert TOKEN not in said
+
+
+def test_a_key_is_published_before_brokers_need_it_or_at_once_where_they_follow_the_watch(
+    tmp_path: Path,
+) -> None:
+    said = problems_of(tmp_path, with_changes(keys={"publish_lead_s": 3600}))
+    assert "keys.publish_lead_s: brokers look for keys every 3600 s" in said
+    fine = with_changes(keys={"publish_lead_s": 0, "retire_after_s": 1800})
+    assert "publish_lead_s" not in problems_of(tmp_path, fine)

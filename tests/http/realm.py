@@ -26,7 +26,7 @@ from felix.proto.identity import Assignment, IssuerProbe, Jwks, Rule
 from felix.proto.permissions import OPERATOR_TENANT
 from felix.proto.queries import GetIssuerKeys, ProbeIssuer
 from felix.proto.rpc import AnyRequest
-from tests.http.helpers import Client
+from tests.http.helpers import Client, Kept
 from tests.support.idp_server import IdpServer, idp_server
 from tests.support.local_control_plane import LocalControlPlane
 
@@ -66,12 +66,14 @@ class PlaneWithIdp(LocalControlPlane):
 class Realm:
     """A tenant `acme` whose administrator is alice, an operators' tenant with olga, and the API."""
 
-    def __init__(self, idp: IdpServer, **settings: Any) -> None:
+    def __init__(self, idp: IdpServer, refusals: Kept | None = None, **settings: Any) -> None:
         self.idp = idp
         self.plane = PlaneWithIdp(idp)
         given = {"idp_private_addresses": True} | settings
         identity = IdentitySettings(kek=KEK, cache_s=0.0)
-        self.client = Client(create_app(self.plane, HttpSettings(identity=identity, **given)))
+        self.settings = HttpSettings(identity=identity, **given)
+        self.app = create_app(self.plane, self.settings, refusals=refusals)
+        self.client = Client(self.app)
         self.bootstrap("acme", "alice")
         self.bootstrap(OPERATOR_TENANT, "olga")
 
@@ -123,6 +125,15 @@ class Realm:
         result = self.exchange(self.idp.token(subject, **claims), tenant=tenant)
         assert result.status_code == 200, result.text
         token: str = result.json["felix_token"]
+        return token
+
+    def powerless(self) -> str:
+        """Give a token of somebody who may do nothing any more."""
+        noone = self.principal("noone")
+        rule = Rule(noone, "stream:acme/billing/*", "stream.publish")
+        self.apply(ChangePolicies(tenant_id="acme", add=(rule,)))
+        token = self.token("noone")
+        self.apply(ChangePolicies(tenant_id="acme", remove=(rule,)))
         return token
 
     def as_(self, token: str | None, method: str, path: str, **request: Any) -> Result:

@@ -399,3 +399,23 @@ def test_explain_names_the_rule_and_the_roles(world: Realm) -> None:
     about = query | {"principal": "somebody"}
     refusal = world.as_(bob, "GET", f"{ACME}/rbac/explain", params=about)
     assert refused(refusal) == (403, "forbidden")
+
+
+def test_an_issuer_is_any_string_where_its_keys_have_an_address_but_never_our_own(
+    world: Realm,
+) -> None:
+    admin = world.token("alice")
+    body = {"audiences": ["felix"], "jwks_url": world.idp.jwks_url}
+    for issuer in ("accounts.example", "https://accounts.example/"):
+        put = world.as_(admin, "POST", ISSUERS, json=body | {"issuer": issuer})
+        assert put.status_code in {200, 201, 204}, put.text
+    own = world.as_(admin, "POST", ISSUERS, json=body | {"issuer": "felix-auth"})
+    assert refused(own) == (400, "validation_error")
+
+
+def test_tokens_of_a_group_are_not_revoked_and_it_is_said_what_to_do(world: Realm) -> None:
+    admin = world.token("alice")
+    path = f"{ACME}/principals/group:ops/revoke"
+    answer = world.as_(admin, "POST", path)
+    assert refused(answer) == (400, "validation_error")
+    assert "rules" in answer.json["message"]

@@ -210,11 +210,27 @@ def test_whoever_has_changed_a_tenant_sees_it_at_once(world: World) -> None:
         exchange(world)
 
 
-def test_names_that_no_tenant_can_have_and_unknown_ones_ask_little(world: World) -> None:
-    for tenant_id in ("a/b", "", "*", "x" * 300, "nobody", "nobody"):
+def test_names_that_no_tenant_can_have_ask_nothing_and_unknown_ones_are_looked_for_again(
+    world: World,
+) -> None:
+    for tenant_id in ("a/b", "", "*", "x" * 300):
         with pytest.raises(NotAllowed):
             exchange(world, tenant_id=tenant_id)
-    assert world.plane.asked["GetTenantIdentity"] == 1
+    assert world.plane.asked["GetTenantIdentity"] == 0
+    for _ in range(2):
+        with pytest.raises(NotAllowed):
+            exchange(world, tenant_id="nobody")
+    assert world.plane.asked["GetTenantIdentity"] == 3, "once, and again before each refusal"
+
+
+def test_what_was_given_a_moment_ago_counts_before_anybody_is_refused(world: World) -> None:
+    rules = world.gate.identity("acme").policies
+    world.rules()
+    with pytest.raises(NotAllowed):
+        exchange(world)
+    world.change(policies=rules)
+    world.ticks_s -= 60.0
+    exchange(world)
 
 
 def test_s9_a_flood_of_unknown_kids_asks_once_a_second(world: World) -> None:

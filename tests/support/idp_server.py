@@ -119,7 +119,8 @@ class IdpServer:
 
     def key(self, alg: str = "ES256") -> PrivateKey:
         """Give the key that signs by an algorithm now, to forge with."""
-        return self._keys[self.kid(alg)]
+        kid = self.kid(alg)  # which may make a key
+        return self._keys[kid]
 
     def token(
         self,

@@ -11,8 +11,11 @@ import msgspec
 from felix.actors.backups import Backups
 from felix.core.catalog import validation
 from felix.core.catalog.catalog import Catalog, CatalogLimits
+from felix.core.catalog.feed import Tombstone
+from felix.core.catalog.idempotency import KEYS
 from felix.core.catalog.identity_commands import NEEDS_A_KEY
 from felix.core.catalog.rendering import SnapshotRendering
+from felix.core.catalog.store import Row
 from felix.proto import codec, levels
 from felix.proto.cluster import Operation
 from felix.proto.command import Command
@@ -36,6 +39,7 @@ from felix.proto.queries import (
     WatchUpdates,
 )
 from felix.proto.raft import Membership
+from felix.proto.resources import Key
 from felix.proto.rpc import Answer, AnyRequest
 from felix.proto.updates import SnapshotChunk, UpdateBatch
 from felix.storage.sealed import Sealer
@@ -69,6 +73,11 @@ class LocalControlPlane:
         self._backups = Backups()
         self._changed = threading.Condition()
 
+    @property
+    def catalog(self) -> Catalog:
+        """The state machine itself."""
+        return self._catalog
+
     def ask(self, message: AnyRequest, call: Call = Call()) -> Answered:  # noqa: B008 - immutable
         """Ask and get the answer at once; only `WatchUpdates` waits.
 
@@ -88,6 +97,20 @@ class LocalControlPlane:
             if isinstance(message, WatchUpdates):
                 return self._answered(self._watch(message, call.timeout_s))
             return self._answered(self._catalog.answer(message))
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """Digests of the objects and of what is behind identity: a change changes one of them."""
+        return self._catalog.digest, self._catalog.identity_digest
+
+    def rows_outside(self, tenant_id: str) -> dict[tuple[str, Key], Row]:
+        """Give all rows that are not of a tenant, but for the keys that callers gave requests."""
+        return {
+            (name, key): row
+            for name, table in self._catalog.store.tables.items()
+            for key, row in table.rows.items()
+            if name != KEYS and _tenant_of(row) != tenant_id
+        }
 
     def _answered(self, result: Answer) -> Answered:
         return Answered(result, self._catalog.version)
@@ -185,3 +208,7 @@ class LocalControlPlane:
             members=[member],
             feature_level=catalog.feature_level,
         )
+
+
+def _tenant_of(row: Row) -> object:
+    return getattr(row.object if isinstance(row, Tombstone) else row, "tenant_id", None)
