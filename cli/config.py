@@ -93,6 +93,15 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Records of the audit trail that are kept; the same on every member."""
 
 
+class StreamsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How streams are deleted over HTTP."""
+
+    confirm_durable_deletes: bool = True
+    """A durable stream is deleted only with `?confirm=` and its name, or `?force=true`."""
+    delete_grace_s: NotNegative = 86_400
+    """So long the deletion of a durable stream can be taken back; 0: it is gone at once."""
+
+
 class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Who is let in over HTTP."""
 
@@ -188,6 +197,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     http: HttpConfig = HttpConfig()
     raft: RaftTimings = RaftTimings()
     limits: LimitsConfig = LimitsConfig()
+    streams: StreamsConfig = StreamsConfig()
     auth: AuthConfig = AuthConfig()
     keys: KeysConfig = KeysConfig()
     bootstrap: BootstrapConfig = BootstrapConfig()

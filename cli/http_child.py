@@ -38,6 +38,8 @@ def http_settings(config: Config, rpc_local: str) -> HttpSettings:
         key_publish_lead_s=keys.publish_lead_s,
         key_retire_after_s=keys.retire_after_s,
         client_requests_per_s=config.limits.client_requests_per_s,
+        confirm_durable_deletes=config.streams.confirm_durable_deletes,
+        delete_grace_s=config.streams.delete_grace_s,
         identity=IdentitySettings(
             algorithms=config.oidc_allowed_algorithms,
             accept_broker_tokens=auth.accept_broker_tokens,

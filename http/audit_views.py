@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from felix.http.views import rfc3339
+from felix.http.times import rfc3339
 from felix.proto.identity import AuditPage, AuditRecord
 
 

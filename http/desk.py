@@ -64,6 +64,7 @@ class Desk:
         )
         req.context.is_proposed = is_command
         answered = self._control_plane.ask(message, call)
+        req.context.seen_version = answered.version
         resp.set_header("X-Felix-Version", str(answered.version))
         if call.consistency == "stale" and not is_command:
             resp.set_header("X-Felix-Age-Ms", str(answered.age_ms))

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from felix.http.identity_bodies import AclPermission
-from felix.http.views import rfc3339
+from felix.http.times import rfc3339
 from felix.proto.identity import BrokerCredential, IdpIssuer, IssuerProbe, Policy
 from felix.proto.resources import KeyState, SigningKey
 

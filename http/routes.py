@@ -13,6 +13,7 @@ from felix.http.access import CLUSTER_MANAGE, CLUSTER_VIEW, FEED, OPEN, Access
 from felix.http.audit import Audit
 from felix.http.audit_views import AuditPageView
 from felix.http.backup import Backup
+from felix.http.broker_routes import BROKER_ROUTES
 from felix.http.caches import Caches, OneCache
 from felix.http.cluster import (
     Cluster,
@@ -404,6 +405,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             Parameter("consistency", "`stale` (default): what this node has, or `linearizable`"),
         ),
     ),
+    *BROKER_ROUTES,
     *IDENTITY_ROUTES,
     _get(
         "/v1/audit",

@@ -40,6 +40,10 @@ class HttpSettings(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A signing key has to be published for so long before it signs, unless that is forced."""
     key_retire_after_s: int = 1_800
     """A signing key stays for so long after it signed last, unless it is revoked."""
+    confirm_durable_deletes: bool = True
+    """Durable streams are deleted only with `?confirm=` and their name."""
+    delete_grace_s: int = 86_400
+    """How long the deletion of a durable stream can be taken back."""
     client_requests_per_s: int = 0
     """From one address, by one worker; 0: no bound."""
     identity: IdentitySettings = IdentitySettings()

@@ -6,13 +6,21 @@ that last changed them (the value of `If-Match`) and times in RFC 3339, UTC.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 
 from felix.http.bodies import ConsistencyWord
+from felix.http.broker_views import (
+    BridgeView,
+    BrokerView,
+    PlacementView,
+    bridge_view,
+    broker_view,
+    placement_view,
+)
 from felix.http.spelling import CONSISTENCY_WORDS
+from felix.http.times import rfc3339
 from felix.proto.resources import (
     AckPolicy,
     Cache,
@@ -149,7 +157,15 @@ class TokenRevocationView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ObjectView: TypeAlias = (
-    TenantView | NamespaceView | StreamView | CacheView | SigningKeyView | TokenRevocationView
+    TenantView
+    | NamespaceView
+    | StreamView
+    | CacheView
+    | SigningKeyView
+    | TokenRevocationView
+    | BrokerView
+    | PlacementView
+    | BridgeView
 )
 AnyObject = Annotated[
     object,
@@ -275,19 +291,7 @@ class RegionPage(msgspec.Struct, frozen=True):
 
 def view(resource: Resource) -> ObjectView:
     """Render any resource."""
-    match resource:
-        case Tenant():
-            return tenant_view(resource)
-        case Namespace():
-            return namespace_view(resource)
-        case Stream():
-            return stream_view(resource)
-        case Cache():
-            return cache_view(resource)
-        case SigningKey():
-            return signing_key_view(resource)
-        case TokenRevocation():
-            return token_revocation_view(resource)
+    return _VIEWS[kind_of(resource)](resource)
 
 
 def tenant_view(tenant: Tenant) -> TenantView:
@@ -387,12 +391,6 @@ def token_revocation_view(revocation: TokenRevocation) -> TokenRevocationView:
     )
 
 
-def rfc3339(unix_ms: int) -> str:
-    """Render Unix milliseconds as `2026-01-31T12:00:00.000Z`."""
-    moment = datetime.fromtimestamp(unix_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03d}Z"
-
-
 def _quotas(quotas: Quotas | None) -> QuotasView | None:
     if quotas is None:
         return None
@@ -409,3 +407,16 @@ def _encryption(encryption: Encryption | None) -> EncryptionView | None:
     if encryption is None:
         return None
     return EncryptionView(encryption.key_id, encryption.rotation_period_seconds)
+
+
+_VIEWS: Final[dict[ResourceKind, Callable[[Any], ObjectView]]] = {
+    "Tenant": tenant_view,
+    "Namespace": namespace_view,
+    "Stream": stream_view,
+    "Cache": cache_view,
+    "SigningKey": signing_key_view,
+    "TokenRevocation": token_revocation_view,
+    "Broker": broker_view,
+    "ShardPlacement": placement_view,
+    "Bridge": bridge_view,
+}

@@ -172,10 +172,10 @@ class Draft:
         """End with an object as it is now."""
         return Outcome(self.steps, resource)
 
-    def done(self) -> Outcome:
-        """End with whether anything has changed."""
+    def done(self, id_: str = "") -> Outcome:
+        """End with whether anything has changed, and the name of what was made."""
         steps = self.steps
-        return Outcome(steps, Done(changed=bool(steps)))
+        return Outcome(steps, Done(changed=bool(steps), id=id_))
 
     def deleted(self) -> Outcome:
         """End with the deletion that came last, and how many objects went."""

@@ -63,7 +63,7 @@ def start_moves(command: StartMoves, context: Context) -> Outcome:
         draft.put_move(_begun(wanted, number, plan, draft, arriving))
     draft.put_row(PLANS, plan)
     _forget(draft)
-    return draft.done()
+    return draft.done(plan.plan_id)
 
 
 def _begun(

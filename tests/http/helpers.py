@@ -98,7 +98,8 @@ class Client:
 def client_of(control_plane: ControlPlane, **settings: Any) -> Client:
     """Build a client on something that can be asked."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    given = HttpSettings(**{"is_open": True, **settings})
+    old_ways = {"confirm_durable_deletes": False, "delete_grace_s": 0}
+    given = HttpSettings(**{"is_open": True, **old_ways, **settings})
     return Client(create_app(control_plane, given, refusals=Kept()))
 
 

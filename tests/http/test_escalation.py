@@ -134,7 +134,7 @@ class Search:
 
     def state(self) -> tuple[str, str]:
         catalog = self.world.plane.catalog
-        return catalog.digest, catalog.identity_digest
+        return catalog.digest, catalog.rows_digest
 
     def step(self) -> list[str]:
         """Let somebody try something; list what should not have come of it."""

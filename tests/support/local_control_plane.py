@@ -101,7 +101,7 @@ class LocalControlPlane:
     @property
     def digests(self) -> tuple[str, str]:
         """Digests of the objects and of what is behind identity: a change changes one of them."""
-        return self._catalog.digest, self._catalog.identity_digest
+        return self._catalog.digest, self._catalog.rows_digest
 
     def rows_outside(self, tenant_id: str) -> dict[tuple[str, Key], Row]:
         """Give all rows that are not of a tenant, but for the keys that callers gave requests."""
