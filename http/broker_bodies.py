@@ -108,3 +108,20 @@ class PauseBody(msgspec.Struct, frozen=True):
     """POST /v1/placement/pause."""
 
     reason: str = ""
+
+
+class BridgedStream(msgspec.Struct, frozen=True):
+    """A stream of a bridge."""
+
+    tenant_id: str
+    namespace: str
+    stream: str
+
+
+class BridgeBody(msgspec.Struct, frozen=True):
+    """PUT of a bridge."""
+
+    source_region: str
+    target_region: str
+    streams: list[BridgedStream] | None = None
+    encryption_key_id: str | None = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from felix.http import broker_bodies, broker_views, brokers, placements, streams
+from felix.http import bridges, broker_bodies, broker_views, brokers, placements, streams
 from felix.http.access import CLUSTER_MANAGE, CLUSTER_VIEW, Access
 from felix.http.route import CONSISTENCY, KEY, PAGING, PRECONDITION, Other, Parameter, Route
 from felix.http.views import StreamView
 from felix.proto.brokers import HealthAck
 
 _BROKER: Final = "/v1/brokers/{broker_id}"
+_BRIDGE: Final = "/v1/bridges/{bridge}"
 _STREAM: Final = "/v1/tenants/{tenant_id}/namespaces/{namespace}/streams/{stream}"
 _SHARD: Final = _STREAM + "/shards/{shard_id}"
 _OBJECT: Final = "stream:{tenant_id}/{namespace}/{stream}"
@@ -310,5 +311,49 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         status=204,
         refusals=(507,),
         parameters=(KEY,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/bridges",
+        resource=bridges.Bridges,
+        operation="list_bridges",
+        summary="List the bridges between regions",
+        access=CLUSTER_VIEW,
+        response=broker_views.BridgePage,
+        parameters=PAGING,
+    ),
+    Route(
+        method="GET",
+        path=_BRIDGE,
+        resource=bridges.OneBridge,
+        operation="get_bridge",
+        summary="Read one bridge",
+        access=CLUSTER_VIEW,
+        response=broker_views.BridgeView,
+        refusals=(404,),
+        parameters=(CONSISTENCY,),
+    ),
+    Route(
+        method="PUT",
+        path=_BRIDGE,
+        resource=bridges.OneBridge,
+        operation="put_bridge",
+        summary="Let streams of one region have copies in another",
+        access=CLUSTER_MANAGE,
+        request=broker_bodies.BridgeBody,
+        response=broker_views.BridgeView,
+        refusals=(404, 415, 422, 507),
+        parameters=(KEY,),
+    ),
+    Route(
+        method="DELETE",
+        path=_BRIDGE,
+        resource=bridges.OneBridge,
+        operation="delete_bridge",
+        summary="Forget a bridge",
+        access=CLUSTER_MANAGE,
+        status=204,
+        refusals=(404, 412, 422),
+        parameters=PRECONDITION,
     ),
 )

@@ -111,6 +111,13 @@ class BridgeView(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str
 
 
+class BridgePage(msgspec.Struct, frozen=True):
+    """Bridges in the order of names."""
+
+    items: list[BridgeView]
+    next_page_token: str
+
+
 class MoveView(msgspec.Struct, frozen=True, kw_only=True):
     """A move of a shard (seed, `ShardMove`)."""
 

@@ -212,7 +212,9 @@ def health_of(
 
 
 def _capacity(body: CapacityBody | None) -> BrokerCapacity | None:
-    return body and BrokerCapacity(max_shards=body.max_shards, max_connections=body.max_connections)
+    if body is None:
+        return None
+    return BrokerCapacity(max_shards=body.max_shards, max_connections=body.max_connections)
 
 
 def _status_of(req: falcon.Request) -> BrokerStatus | None:

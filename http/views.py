@@ -6,7 +6,8 @@ that last changed them (the value of `If-Match`) and times in RFC 3339, UTC.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias, get_args
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -37,6 +38,7 @@ from felix.proto.resources import (
     StreamKind,
     Tenant,
     TokenRevocation,
+    kind_of,
 )
 from felix.proto.updates import UpdateType
 
@@ -291,7 +293,8 @@ class RegionPage(msgspec.Struct, frozen=True):
 
 def view(resource: Resource) -> ObjectView:
     """Render any resource."""
-    return _VIEWS[kind_of(resource)](resource)
+    found: ObjectView = _VIEWS[kind_of(resource)](resource)
+    return found
 
 
 def tenant_view(tenant: Tenant) -> TenantView:
