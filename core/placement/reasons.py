@@ -1,0 +1,51 @@
+"""Why no broker can take a copy, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import Final
+
+from felix.core.placement.eligible import Reach, room_of, why_closed
+from felix.core.placement.fleet import BrokerRow
+
+NAMED_MAX: Final = 3
+"""Brokers that one reason goes into."""
+
+
+def why_nobody(
+    brokers: Sequence[BrokerRow],
+    reach: Reach,
+    having: Container[str],
+    wanted: int,
+    *,
+    as_leader: bool = False,
+) -> str:
+    """Say why no broker takes one more copy of a shard: the first thing that is in the way.
+
+    `having` are the brokers with a copy, `wanted` is how many copies there should be.
+    """
+    if not brokers:
+        return "there is no broker"
+    open_ones = [row for row in brokers if not why_closed(row)]
+    if not open_ones:
+        return f"no broker takes shards: {_some([why_closed(row) for row in brokers])}"
+    regions = reach.lead if as_leader else reach.follow
+    inside = [row for row in open_ones if regions is None or row.region in regions]
+    if not inside:
+        allowed = ", ".join(sorted(regions or ()))
+        return f"no broker in region {allowed} takes shards"
+    without = [row for row in inside if row.broker_id not in having]
+    if not without:
+        count = "1 copy" if wanted == 1 else f"{wanted} copies"
+        return f"{count} wanted, {len(inside)} broker{'' if len(inside) == 1 else 's'}"
+    full = [
+        f"{row.broker_id} is full ({row.copies} of {row.max_shards} shards)"
+        for row in without
+        if room_of(row) == 0
+    ]
+    return f"no other broker has room: {_some(full)}" if full else "no other broker has room"
+
+
+def _some(reasons: Sequence[str]) -> str:
+    more = len(reasons) - NAMED_MAX
+    return "; ".join(reasons[:NAMED_MAX]) + (f"; and {more} more" if more > 0 else "")
