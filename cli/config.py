@@ -93,6 +93,15 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Records of the audit trail that are kept; the same on every member."""
 
 
+class BrokersConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How brokers are watched."""
+
+    heartbeat_interval_ms: Annotated[int, msgspec.Meta(ge=100, le=600_000)] = 5000
+    """How often a broker reports."""
+    missed_heartbeats: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
+    """A broker that is silent for so many intervals is down."""
+
+
 class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Who is let in over HTTP."""
 
@@ -188,6 +197,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     http: HttpConfig = HttpConfig()
     raft: RaftTimings = RaftTimings()
     limits: LimitsConfig = LimitsConfig()
+    brokers: BrokersConfig = BrokersConfig()
     auth: AuthConfig = AuthConfig()
     keys: KeysConfig = KeysConfig()
     bootstrap: BootstrapConfig = BootstrapConfig()

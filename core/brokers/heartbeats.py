@@ -63,22 +63,14 @@ class Beat(msgspec.Struct, gc=False):
 class Heartbeats:
     """The reports' times, and what follows from them; used by one thread."""
 
-    def __init__(self, times: BeatTimes) -> None:
+    def __init__(self, times: BeatTimes, now: float, term: int) -> None:
+        """Begin to listen, as leader of a term: a whole window passes before anybody is judged."""
         self._times = times
+        self._term = term
         self._beats: dict[str, Beat] = {}
         self._gone: dict[str, int] = {}
-        self._silence_counts_from = 0.0
-        self._last_tick = 0.0
-        self._term = 0
-        self._knows_brokers = False
-
-    def lead(self, now: float, term: int) -> None:
-        """Begin to listen: nobody is judged before a whole window has passed."""
-        self._term = term
-        self._beats.clear()
-        self._gone.clear()
-        self._knows_brokers = False
         self._last_tick = self._silence_counts_from = now
+        self._knows_brokers = False
 
     def follow(self, brokers: Iterable[BrokerSeen], now: float) -> list[str]:
         """Take over the catalog's brokers; list those of whom nothing said before counts any more.
@@ -118,19 +110,26 @@ class Heartbeats:
             return True
         return False
 
-    def hear(self, report: Report, seen: BrokerSeen, now: float) -> None:
-        """Take in a report; the catalog has its broker as `seen`, of this very boot."""
+    def hear(self, report: Report, seen: BrokerSeen, now: float) -> bool:
+        """Take in a report; the catalog has its broker as `seen`, of this very boot.
+
+        Says whether nothing that it said before counts any more: see `follow`.
+        """
         broker_id = report.broker_id
         beat = self._beats.get(broker_id)
         if beat is None:
             beat = self._beats[broker_id] = Beat(seen)
-        elif seen.broker.version > beat.seen.broker.version:
-            self._update(beat, seen, now)
+        begins_anew = self._update(beat, seen, now)
         is_broken = beat.at is None or now - beat.at > self._times.window_s
         beat.at = now
         self._gone.pop(broker_id, None)
-        if not isinstance(report, ReportHealth):
-            return
+        if isinstance(report, ReportHealth):
+            self._take_health(beat, report, now, is_broken=is_broken)
+        return begins_anew
+
+    def _take_health(
+        self, beat: Beat, report: ReportHealth, now: float, *, is_broken: bool
+    ) -> None:
         beat.health, beat.metrics = report.status, report.metrics
         if not report.status.healthy:
             beat.steady_since = None
@@ -161,7 +160,10 @@ class Heartbeats:
     # --- what follows -------------------------------------------------------------------------
 
     def gone_epoch(self, broker_id: str) -> int:
-        """Give the epoch of a broker that has been silent for a whole window; 0: it has not."""
+        """Give the epoch of a broker that has been silent for a whole window; 0: it has not.
+
+        Any thread may ask.
+        """
         return self._gone.get(broker_id, 0)
 
     def wanted(self, now: float) -> list[ChangeBrokerStatus]:

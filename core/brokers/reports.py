@@ -37,6 +37,8 @@ class Said(msgspec.Struct, gc=False):
     digest: str = ""
     is_wrong: bool = False
     """Its digest was not that of the metadata at that version."""
+    is_told: bool = False
+    """Somebody has complained of that."""
     knows_all: bool = False
     """It has said what it holds; since then it has to say only what is new."""
     subscribers: int = 0
@@ -57,18 +59,12 @@ class Reports:
         self._shards: dict[str, dict[Shard, ShardStatus]] = {}
         self._on: dict[Key, dict[str, dict[int, None]]] = {}
         """Stream -> broker -> the shards of which it has said something."""
-        self.subscribers: dict[Key, int] = {}
-        """By stream, where there are some. Not to be changed; it may be read in any thread."""
+        self._subscribers: dict[Key, int] = {}
+        """By stream, where there are some."""
         self._unsettled: dict[Shard, str] = {}
         """Shards whose leader has said who is in sync, with the leader."""
         self._proposed: dict[Shard, ShardStatus] = {}
         """What was said of those that `changes_in_sync` listed last."""
-
-    def clear(self) -> None:
-        """Forget everything."""
-        for one in (self._said, self._shards, self._on, self.subscribers, self._unsettled):
-            one.clear()
-        self._proposed.clear()
 
     def forget(self, brokers: Iterable[str]) -> None:
         """Forget what these have said: they are gone, down, or another boot."""
@@ -99,6 +95,7 @@ class Reports:
     def _take_version(self, said: Said, report: Report, digest: str) -> None:
         if digest and report.applied_digest:
             said.is_wrong = digest != report.applied_digest
+            said.is_told &= said.is_wrong
         said.version = report.applied_version
         said.digest = report.applied_digest
 
@@ -147,11 +144,11 @@ class Reports:
         said = self._said.get(broker_id)
         if said is not None:
             said.subscribers += change
-        now = self.subscribers.get(stream, 0) + change
+        now = self._subscribers.get(stream, 0) + change
         if now:
-            self.subscribers[stream] = now
+            self._subscribers[stream] = now
         else:
-            del self.subscribers[stream]
+            del self._subscribers[stream]
 
     # --- placements ---------------------------------------------------------------------------
 
@@ -201,6 +198,8 @@ class Reports:
             place = place_of(row, shard_id)
             status = self._shards[broker_id][shard]
             if place is not None and place.generation < status.generation:
+                del self._unsettled[shard]
+                self._unsettled[shard] = broker_id  # the others come first
                 continue
             change = None if row is None else _change(row, place, broker_id, status, up)
             if change is None:
@@ -232,6 +231,10 @@ class Reports:
     def said(self, broker_id: str) -> Said | None:
         """Give what a broker has said; not to be changed."""
         return self._said.get(broker_id)
+
+    def subscribers(self, stream: Key) -> int:
+        """Count a stream's subscribers on all brokers; any thread may ask."""
+        return self._subscribers.get(stream, 0)
 
     def wants_all(self, broker_id: str) -> bool:
         """Whether a broker has yet to say what it holds."""
