@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from felix.actors.messages import Propose, Proposed, tell_if_alive
+from felix.core.catalog.idempotency import Result
 from felix.proto.commands import AnyCommand
 from felix.proto.errors import ErrorReply, FelixError
 from felix.proto.rpc import PROTOCOL, Request
@@ -41,13 +42,13 @@ class OwnProposals:
         if not batch.left:
             _answer(batch)
 
-    def finished(self, token: int, error: ErrorReply | FelixError | None) -> None:
+    def finished(self, token: int, result: Result | FelixError) -> None:
         """Hear what came of a command, if it is one of these; answer when it was the last."""
         batch = self._by_token.pop(token, None)
         if batch is None:
             return
-        if error is not None:
-            batch.errors.append(error.message)
+        if isinstance(result, ErrorReply | FelixError):
+            batch.errors.append(result.message)
         batch.left -= 1
         if not batch.left:
             _answer(batch)

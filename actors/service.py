@@ -324,8 +324,7 @@ class Service:
         """Answer a command of ours that was applied."""
         pending = self._commands.pop(token, None)
         if pending is None:
-            result = applied.result
-            self._own.finished(token, result if isinstance(result, ErrorReply) else None)
+            self._own.finished(token, applied.result)
             return
         incoming = pending.incoming
         if isinstance(applied.result, ErrorReply):
