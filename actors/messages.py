@@ -8,12 +8,18 @@ import msgspec
 import pykka
 
 from felix.core.auth.idp_cache import KeySource
+from felix.core.brokers.heartbeats import BrokerSeen
+from felix.core.brokers.reports import DrainedShard, Shard
 from felix.core.catalog.catalog import Catalog
+from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck
+from felix.proto.commands import AnyCommand
 from felix.proto.errors import FelixError
 from felix.proto.identity import IssuerProbe, Jwks
 from felix.proto.ids import Epoch, Index, NodeId, Term
-from felix.proto.queries import ProbeIssuer
+from felix.proto.queries import GetBrokersHealth, ProbeIssuer, WaitForBrokers
 from felix.proto.raft import Member, Membership, SnapshotMeta
+from felix.proto.reports import AnyReport
+from felix.proto.resources import Key, ShardPlacement
 from felix.proto.updates import RawUpdate
 from felix.transport.allow_list import KeyChange
 
@@ -38,6 +44,7 @@ class Attach(msgspec.Struct, frozen=True):
     fanout: ActorRef
     snapshots: ActorRef
     idp_keys: ActorRef
+    heartbeat_monitor: ActorRef
 
 
 class KeysChanged(msgspec.Struct, frozen=True):
@@ -94,6 +101,115 @@ class LocalAnswer(msgspec.Struct, frozen=True):
     result: Jwks | IssuerProbe | FelixError
 
 
+# --- RaftNode <-> HeartbeatMonitor --------------------------------------------------------------
+
+
+class Leading(msgspec.Struct, frozen=True):
+    """From RaftNode: it leads since now, or does not lead any more."""
+
+    term: Term
+    is_leader: bool
+    raft: ActorRef
+
+
+class Reported(msgspec.Struct, frozen=True):
+    """From RaftNode: a report of a boot that is the broker's latest; it gets `BrokerAnswer`."""
+
+    token: int
+    report: AnyReport
+    seen: BrokerSeen
+    epoch: int
+    """Of the catalog."""
+    digest: str
+    """Of the metadata at the version that the report names; "" where it is not known any more."""
+    holds: frozenset[Shard]
+    """Those of the copies it speaks of that the broker has in the catalog."""
+
+
+class ReadCatalog(msgspec.Struct, frozen=True):
+    """To RaftNode: what of the catalog is about brokers; `reply_to` gets `CatalogRead`."""
+
+    since: int
+    """Only what has changed after this version; -1: everything."""
+    streams: tuple[Key, ...]
+    """Whose placements are wanted whether they have changed or not."""
+    reply_to: ActorRef
+
+
+class CatalogRead(msgspec.Struct, frozen=True):
+    """From RaftNode: the catalog's brokers and placements."""
+
+    version: int
+    brokers: tuple[BrokerSeen, ...] | None
+    """All of them; None: nothing about them has changed."""
+    placements: dict[Key, ShardPlacement | None]
+    """Those asked for, and those that have changed; None: there is none."""
+    is_whole: bool
+    """Nobody knows which placements have changed: look at all."""
+
+
+class HealthAsked(msgspec.Struct, frozen=True):
+    """From RaftNode: a query; it gets `BrokerAnswer`."""
+
+    token: int
+    query: GetBrokersHealth
+    catalog: CatalogRead
+
+
+class BrokersAwaited(msgspec.Struct, frozen=True):
+    """From RaftNode: a query that may have to wait; it gets `BrokerAnswer` within its patience."""
+
+    token: int
+    query: WaitForBrokers
+    patience_s: float
+    catalog: CatalogRead
+
+
+class BrokerAnswer(msgspec.Struct, frozen=True):
+    """To RaftNode: the answer to one of these."""
+
+    token: int
+    result: HealthAck | BrokersHealth | AppliedBy | FelixError
+
+
+class GetReports(msgspec.Struct, frozen=True):
+    """To HeartbeatMonitor, by `ask`: what placement must know; answered with `ReportsSeen`."""
+
+
+class ReportsSeen(msgspec.Struct, frozen=True):
+    """From HeartbeatMonitor: what brokers report that bears on where shards go."""
+
+    term: Term
+    """0: this node does not lead, and knows nothing."""
+    unwell: tuple[str, ...]
+    """Brokers that are to get no shards, sorted."""
+    drained: tuple[DrainedShard, ...]
+
+
+# --- proposals of a node's own ------------------------------------------------------------------
+
+
+class Propose(msgspec.Struct, frozen=True):
+    """To RaftNode: commit what was decided in a term, if this node leads in it still.
+
+    `reply_to` gets `Proposed`, unless leadership is lost meanwhile.
+    """
+
+    number: int
+    term: Term
+    commands: tuple[AnyCommand, ...]
+    principal: str
+    reply_to: ActorRef
+
+
+class Proposed(msgspec.Struct, frozen=True):
+    """From RaftNode: all of them are applied, or refused."""
+
+    number: int
+    errors: tuple[str, ...]
+    """Of those that were refused, in words."""
+
+
 # --- KeyManager -> RaftNode ---------------------------------------------------------------------
 
 
@@ -127,6 +243,8 @@ class Publish(msgspec.Struct, frozen=True):
     """After the last of them."""
     time_us: int
     """When they were committed, by this node's clock."""
+    wants_acks: bool = False
+    """Somebody waits for brokers: they report at once that they have the last of them."""
 
 
 # --- SnapshotWriter -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 import pykka
 from prometheus_client.core import (
@@ -16,6 +17,7 @@ from prometheus_client.registry import Collector
 from felix.actors.disk_space import MB
 from felix.actors.node import NodeStatistics
 from felix.core.histogram import HistogramValues
+from felix.proto.brokers import BrokerStatus
 
 KEY_STATES = ("published", "active", "retiring")
 ROLES = ("follower", "pre_candidate", "candidate", "leader")
@@ -47,6 +49,7 @@ class NodeCollector(Collector):
         yield from _handshakes(now)
         yield from _idp(now)
         yield from _keys(now)
+        yield from _brokers(now)
 
 
 def _raft(now: NodeStatistics) -> Iterable[Metric]:
@@ -186,6 +189,24 @@ def _keys(now: NodeStatistics) -> Iterable[Metric]:
         "felix_keys_unsealable",
         "Signing keys that no key-encryption key of this node can decrypt.",
         now.keys.unsealable,
+    )
+
+
+def _brokers(now: NodeStatistics) -> Iterable[Metric]:
+    brokers = GaugeMetricFamily("felix_brokers", "Registered brokers.", labels=["status"])
+    for status in get_args(BrokerStatus):
+        brokers.add_metric([status], now.catalog.brokers.get(status, 0))
+    yield brokers
+    yield _gauge(
+        "felix_broker_sync_lag_versions",
+        "Versions that the last of the brokers that report is behind; on the leader.",
+        now.beats.sync_lag_versions,
+    )
+    yield _counter("felix_broker_reports", "Reports heard as leader.", now.beats.reports)
+    yield _gauge(
+        "felix_brokers_judging",
+        "Whether this node leads and has listened long enough to find a broker down.",
+        now.beats.is_judging,
     )
 
 

@@ -17,10 +17,14 @@ import pykka
 import structlog
 import zmq
 
+from felix.actors.broker_relay import BrokerRelay
+from felix.actors.brokers_heard import BrokersHeard
 from felix.actors.consensus import TICK_S, Consensus, MustStop, RaftStatistics
+from felix.actors.describing import CatalogStatistics
 from felix.actors.disk_space import DiskSpace, DiskStatistics
 from felix.actors.ending import end_failed
 from felix.actors.enrolment import Enrolment
+from felix.actors.heartbeat_monitor import BeatStatistics, HeartbeatMonitor
 from felix.actors.idp_keys import IdpKeys, IdpStatistics
 from felix.actors.key_guard import KeyGuard
 from felix.actors.key_manager import KeyHealth, KeyManager, KeyStatistics, KeyTimes
@@ -38,7 +42,7 @@ from felix.actors.raft_node import RaftNode, RaftNodeParts
 from felix.actors.refusals import Refusals
 from felix.actors.replica import Replica
 from felix.actors.restoring import older_of, restored
-from felix.actors.service import CatalogStatistics, Service
+from felix.actors.service import Service
 from felix.actors.snapshot_writer import (
     SnapshotStatistics,
     SnapshotWriterActor,
@@ -48,6 +52,7 @@ from felix.actors.stamping import Stamping
 from felix.actors.watch_fanout import FanoutStatistics, WatchFanout
 from felix.actors.watch_position import WatchPosition
 from felix.actors.watchdog import Pulse, Watchdog
+from felix.core.brokers.heartbeats import BeatTimes
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.enrolment import Newcomer
 from felix.core.raft.config import RaftConfig
@@ -114,6 +119,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     idp_private_addresses: bool = False
     """Identity providers may be at private addresses, and at loopback ones without TLS."""
     keys: KeyTimes = KeyTimes()
+    beats: BeatTimes = BeatTimes()
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -130,6 +136,7 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     """By socket and reason."""
     idp: IdpStatistics
     keys: KeyStatistics
+    beats: BeatStatistics
 
 
 class Node:
@@ -162,6 +169,7 @@ class Node:
         self._curve = curve
         self._contacts = Contacts(curve)
         self._watch_position = WatchPosition()
+        self._brokers_heard = BrokersHeard()
         self._own_socket = RpcClient(settings.rpc_local)
         self._waiting_refusals = RefusalQueue(settings.newcomer.name)
         self._disk_space = DiskSpace(data.path, settings.disk_free_min_mb)
@@ -198,6 +206,7 @@ class Node:
         self._snapshots = self._start_snapshots()
         self._refusals = self._start_refusals()
         self._idp_keys = self._start_idp_keys()
+        self._heartbeat_monitor = self._start_heartbeat_monitor()
         self._raft = self._start_raft(recovered, catalog)
         self._enrolment = self._start_enrolment()
         self._key_manager = self._start_key_manager()
@@ -242,8 +251,8 @@ class Node:
         self._contacts.close()
         self._own_socket.close()
         names = (
-            "_key_manager", "_enrolment", "_raft", "_refusals", "_idp_keys", "_snapshots",
-            "_fanout", "_guard",
+            "_key_manager", "_enrolment", "_raft", "_heartbeat_monitor", "_refusals", "_idp_keys",
+            "_snapshots", "_fanout", "_guard",
         )  # fmt: skip
         for name in names:
             ref: ActorRef | None = getattr(self, name, None)
@@ -257,13 +266,15 @@ class Node:
         """Ask every actor for its numbers. Raises: pykka.Timeout, pykka.ActorDeadError."""
         asked = [
             ref.ask(GetStatistics(), block=False)
-            for ref in (self._raft, self._fanout, self._snapshots, self._idp_keys)
-        ]
+            for ref in (
+                self._raft, self._fanout, self._snapshots, self._idp_keys, self._heartbeat_monitor,
+            )
+        ]  # fmt: skip
         if self._guard is not None:
             # Its answer is not read: what it counts, others count too. But it must be there.
             self._guard.ask(GetStatistics(), timeout=ASK_TIMEOUT_S)
         failures = {} if self._curve is None else self._curve.failures.counts()
-        node, fanout, snapshots, idp = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
+        node, fanout, snapshots, idp, beats = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
         return NodeStatistics(
             node.raft,
             node.catalog,
@@ -274,6 +285,7 @@ class Node:
             failures,
             idp,
             self._key_health.now,
+            beats,
         )
 
     def why_not_live(self) -> str | None:
@@ -343,6 +355,17 @@ class Node:
 
     def _start_idp_keys(self) -> ActorRef:
         return self._up(IdpKeys.start(self._failed, self._outbound))
+
+    def _start_heartbeat_monitor(self) -> ActorRef:
+        return self._up(
+            HeartbeatMonitor.start(
+                self._failed,
+                self._settings.beats,
+                self._brokers_heard,
+                self._watch_position,
+                self._pulse,
+            )
+        )
 
     def _start_enrolment(self) -> ActorRef:
         settings = self._settings
@@ -427,6 +450,9 @@ class Node:
             self._disk_space,
             self.note_refusal,
             LocalQueries(rpc, actor.actor_ref, self._idp_keys),
+            BrokerRelay(
+                rpc, actor.actor_ref, self._heartbeat_monitor, replica, self._brokers_heard
+            ),
             Stamping(self._sealer),
         )
         return RaftNodeParts(consensus, replica, service, peers, rpc, self._pulse)
@@ -450,7 +476,9 @@ class Node:
         return ref
 
     def _attach(self) -> None:
-        self._raft.tell(Attach(self._fanout, self._snapshots, self._idp_keys))
+        self._raft.tell(
+            Attach(self._fanout, self._snapshots, self._idp_keys, self._heartbeat_monitor)
+        )
 
     # --- supervision --------------------------------------------------------------------------
 
@@ -510,6 +538,8 @@ class Node:
             self._fanout = self._start_fanout()
         elif name == IdpKeys.__name__:
             self._idp_keys = self._start_idp_keys()
+        elif name == HeartbeatMonitor.__name__:
+            self._heartbeat_monitor = self._start_heartbeat_monitor()
         else:
             self._snapshots = self._start_snapshots()
         self._attach()

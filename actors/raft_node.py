@@ -14,16 +14,20 @@ import msgspec
 import zmq
 
 from felix.actors.consensus import TICK_S, Consensus, Leadership, MustStop, RaftStatistics
+from felix.actors.describing import CatalogStatistics
 from felix.actors.messages import (
     ActorRef,
     Attach,
+    BrokerAnswer,
     FoundCluster,
     GetStatistics,
     HandOver,
     KeysChanged,
     LocalAnswer,
     MeetMembers,
+    Propose,
     RaiseAlarms,
+    ReadCatalog,
     SnapshotLoaded,
     SnapshotPrune,
     SnapshotTaken,
@@ -31,7 +35,7 @@ from felix.actors.messages import (
     tell_if_alive,
 )
 from felix.actors.replica import Replica
-from felix.actors.service import CatalogStatistics, Service
+from felix.actors.service import Service
 from felix.actors.watchdog import Pulse
 from felix.proto.errors import NotApplied
 from felix.proto.ids import Index
@@ -219,11 +223,25 @@ class RaftNode(SocketActor):
         self._snapshots = message.snapshots
         self._replica.attach(message.fanout, message.snapshots)
         self._service.local.attach(message.idp_keys)
+        self._service.brokers.attach(message.heartbeat_monitor)
         self._consensus.snapshot_skipped()
 
     @handles(LocalAnswer)
     def _answered_locally(self, message: LocalAnswer) -> None:
         self._service.local.answered(message, self._replica.catalog.version)
+
+    @handles(BrokerAnswer)
+    def _answered_about_brokers(self, message: BrokerAnswer) -> None:
+        self._service.brokers.answered(message)
+
+    @handles(ReadCatalog)
+    def _read_catalog(self, message: ReadCatalog) -> None:
+        tell_if_alive(message.reply_to, self._service.brokers.read(message))
+
+    @handles(Propose)
+    def _propose(self, message: Propose) -> None:
+        self._service.propose_own(message)
+        self._flush_due = True
 
     @handles(RaiseAlarms)
     def _alarm(self, message: RaiseAlarms) -> None:

@@ -135,6 +135,7 @@ class Replica:
         updates: list[RawUpdate] = []
         answers: list[tuple[int, Applied]] = []
         credentials_changed = None
+        wants_acks = False
         for entry in entries:
             if entry.kind is EntryKind.COMMAND:
                 proposal = read_proposal(entry.index, entry.data)
@@ -142,6 +143,7 @@ class Replica:
                 if type(proposal.command) in _ABOUT_CREDENTIALS:
                     credentials_changed = self._credentials_changed
                 updates.extend(applied.updates)
+                wants_acks |= proposal.stamp.wants_acks
                 token = tokens.get(entry.index)
                 if token is not None:
                     answers.append((token, applied))
@@ -155,30 +157,35 @@ class Replica:
             finished(*answer)
         self._last_term = entries[-1].term
         if updates:
-            self._publish(tuple(updates))
+            self._publish(tuple(updates), wants_acks=wants_acks)
         return bool(updates)
 
-    def _publish(self, updates: tuple[RawUpdate, ...]) -> None:
+    def _publish(self, updates: tuple[RawUpdate, ...], *, wants_acks: bool) -> None:
         """Hand updates to the watch socket, unless nobody listens there."""
         catalog = self.catalog
         if self._shared.subscribers:
             self._told = Version(catalog.version)
             time_us = time.time_ns() // 1000
-            tell_if_alive(
-                self._fanout, Publish(Epoch(catalog.epoch), updates, catalog.digest, time_us)
-            )
+            message = Publish(Epoch(catalog.epoch), updates, catalog.digest, time_us, wants_acks)
+            tell_if_alive(self._fanout, message)
         self.tell_position()
 
     def tell_position(self) -> None:
         """Write down where the catalog stands, for bookmarks."""
         catalog = self.catalog
-        self._shared.position = Position(
-            Epoch(catalog.epoch),
-            Version(catalog.version),
-            catalog.digest,
-            self._told,
-            self._knows_leader,
+        self._shared.move(
+            Position(
+                Epoch(catalog.epoch),
+                Version(catalog.version),
+                catalog.digest,
+                self._told,
+                self._knows_leader,
+            )
         )
+
+    def digest_at(self, epoch: int, version: int) -> str:
+        """Give the digest at a version where a batch of this node ended; "" elsewhere."""
+        return self._shared.digest_at(epoch, version)
 
     # --- snapshots of the log -----------------------------------------------------------------
 

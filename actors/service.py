@@ -10,17 +10,22 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence, Sized
 
 import msgspec
 
 from felix.actors import rpc_access
 from felix.actors.backups import Backups
+from felix.actors.broker_relay import BrokerRelay
 from felix.actors.consensus import Consensus, Leadership
+from felix.actors.describing import CatalogStatistics, cluster_status
 from felix.actors.disk_space import DiskSpace
 from felix.actors.leaderless import Leaderless
 from felix.actors.local_queries import LocalQueries
+from felix.actors.messages import Propose
 from felix.actors.operations import Operations
+from felix.actors.own_proposals import OwnProposals
 from felix.actors.read_gate import ReadGate
 from felix.actors.refusals import noted
 from felix.actors.renderings import Rendered, Renderings, chunk_of
@@ -32,16 +37,15 @@ from felix.core.catalog.catalog import Applied
 from felix.proto import codec, levels
 from felix.proto.cluster import AddMember, Operation, UpdateMember
 from felix.proto.command import Command
-from felix.proto.commands import (
-    Proposal,
-    SetFeatureLevel,
-)
+from felix.proto.commands import AnyCommand, Proposal, SetFeatureLevel
 from felix.proto.errors import (
+    BrokerFenced,
     DeadlineExceeded,
     ErrorReply,
     FelixError,
     NoLeader,
     NotApplied,
+    NotFound,
     NotLeader,
     OutcomeUnknown,
     Overloaded,
@@ -52,15 +56,18 @@ from felix.proto.identity import Refusal
 from felix.proto.ids import Epoch, Index, NodeId, Term, Version
 from felix.proto.queries import (
     AnyQuery,
-    ClusterStatus,
     GetBackup,
+    GetBrokersHealth,
     GetCluster,
     GetIssuerKeys,
     GetSnapshot,
     ProbeIssuer,
+    WaitForBrokers,
     WatchUpdates,
 )
 from felix.proto.raft import Entry
+from felix.proto.reports import Report
+from felix.proto.rpc import Request
 from felix.proto.updates import UpdateBatch
 from felix.transport.allow_list import KeyChange
 from felix.transport.forwarder import Forwarded, Forwarder
@@ -70,26 +77,6 @@ CLUSTER_FORWARD_TIMEOUT_S = 1.0
 RETRY_AFTER_MS = 100
 FORMER_LEADER_PATIENCE_S = 0.3
 """One that handed leadership over says within this time what became of a request."""
-
-
-class CatalogStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers of catalog and API at one moment."""
-
-    applied_index: Index
-    version: Version
-    epoch: Epoch
-    digest: str
-    counts: dict[str, int]
-    requests: int
-    commands_pending: int
-    queries_pending: int
-    forwards_pending: int
-    watchers: int
-    gaps_repaired: int
-    """Batches of updates that somebody had missed, handed out by RPC."""
-    snapshots_rendered: int
-    malformed: int
-    replies_dropped: int
 
 
 class _Pending(msgspec.Struct, frozen=True, gc=False):
@@ -113,6 +100,7 @@ class Service:
         disk_space: DiskSpace,
         note: Callable[[Refusal], None],
         local: LocalQueries,
+        brokers: BrokerRelay,
         stamping: Stamping,
     ) -> None:
         """`in_flight_max` bounds the requests that are accepted and not answered.
@@ -120,6 +108,7 @@ class Service:
         `note` puts into the audit trail what is no command; it does not wait.
         """
         self.local = local
+        self.brokers = brokers
         self.alarms: dict[str, tuple[str, ...]] = {}
         """What other actors want an operator to look at."""
         self._stamping = stamping
@@ -134,6 +123,7 @@ class Service:
         self._leadership = Leadership(Term(0), None, is_leader=False)
         self._tokens = 0
         self._commands: dict[int, _Pending] = {}
+        self._own = OwnProposals()
         self._reads = ReadGate()
         self._operations = Operations(consensus)
         self._leaderless = Leaderless()
@@ -181,6 +171,8 @@ class Service:
                 self._take_command(incoming)
             elif isinstance(message, Operation):
                 self._take_operation(incoming)
+            elif isinstance(message, Report | GetBrokersHealth | WaitForBrokers):
+                self._take_for_brokers(incoming)
             else:
                 self._take_query(incoming)
         except FelixError as error:
@@ -202,20 +194,47 @@ class Service:
         assert isinstance(command, Command)
         validation.check(command)
         validation.check_idempotency_key(request.idempotency_key)
-        # An older node must not get what it would only half understand; raising is the leader's.
-        if self._leadership.is_leader or not isinstance(command, SetFeatureLevel):
-            active = self._replica.catalog.feature_level
-            levels.check(command, active, self._consensus.core.membership)
         if not self._leadership.is_leader:
+            # An older node must not get what it would only half understand; raising it is not ours.
+            if not isinstance(command, SetFeatureLevel):
+                self._check_level(command)
             self._pass_on(incoming, request.timeout_ms / 1000)
             return
+        deadline = time.monotonic() + request.timeout_ms / 1000
+        self._commands[self._propose(request, command)] = _Pending(incoming, deadline)
+
+    def _propose(self, request: Request, command: AnyCommand) -> int:
+        self._check_level(command)
         self._disk_space.check(command)
-        stamp = self._stamping.stamp(request)
+        self.brokers.check(command)
+        stamp = self._stamping.stamp(request, self.brokers.gone_epoch(command))
         data = codec.encode(Proposal(levels.level_of(command), stamp, command))
         self._tokens += 1
-        deadline = time.monotonic() + request.timeout_ms / 1000
-        self._commands[self._tokens] = _Pending(incoming, deadline)
         self._consensus.propose(self._tokens, data)
+        return self._tokens
+
+    def _check_level(self, command: AnyCommand) -> None:
+        active = self._replica.catalog.feature_level
+        levels.check(command, active, self._consensus.core.membership)
+
+    def propose_own(self, message: Propose) -> None:
+        """Commit what an actor of this node has decided as long as it leads."""
+        if self._leadership.is_leader and self._leadership.term == message.term:
+            self._own.begin(message, self._propose)
+
+    def _take_for_brokers(self, incoming: Incoming, *, is_confirmed: bool = False) -> None:
+        if not self._leadership.is_leader:
+            self._pass_on(incoming, incoming.request.timeout_ms / 1000)
+            return
+        try:
+            self.brokers.take(incoming)
+        except (NotFound, BrokerFenced):
+            if is_confirmed:
+                raise
+            # A new leader may not have applied everything yet, and one that was deposed does not
+            # know better: it is not said before a quorum has confirmed it.
+            self._reads.add(incoming)
+            self._ask_read_index()
 
     def _take_query(self, incoming: Incoming) -> None:
         request = incoming.request
@@ -250,23 +269,9 @@ class Service:
         self._describe_locally(incoming)
 
     def _describe_locally(self, incoming: Incoming) -> None:
-        catalog, core = self._replica.catalog, self._consensus.core
-        status = ClusterStatus(
-            cluster_id=catalog.cluster_id,
-            node_id=self._node_id,
-            leader_id=core.leader_id,
-            term=core.term,
-            commit_index=core.commit,
-            applied_index=catalog.applied_index,
-            version=catalog.version,
-            epoch=catalog.epoch,
-            digest=catalog.digest,
-            members=self._consensus.members(),
-            alarms=[*self._disk_space.alarms(), *itertools.chain(*self.alarms.values())],
-            change_under_way=core.change_is_under_way,
-            feature_level=catalog.feature_level,
-            removed=[one.id for one in core.membership_at(core.commit).removed],
-        )
+        catalog = self._replica.catalog
+        alarms = [*self._disk_space.alarms(), *itertools.chain(*self.alarms.values())]
+        status = cluster_status(self._node_id, catalog, self._consensus, alarms)
         self._rpc.answer(incoming.route, incoming.request.id, status, catalog.version)
 
     # --- forwarding ---------------------------------------------------------------------------
@@ -319,6 +324,7 @@ class Service:
         """Answer a command of ours that was applied."""
         pending = self._commands.pop(token, None)
         if pending is None:
+            self._own.finished(token, applied.result)
             return
         incoming = pending.incoming
         if isinstance(applied.result, ErrorReply):
@@ -331,6 +337,7 @@ class Service:
         for token in tokens:
             pending = self._commands.pop(token, None)
             if pending is None:
+                self._own.finished(token, error)
                 continue
             try:
                 self._pass_on(pending.incoming, max(0.0, pending.deadline - time.monotonic()))
@@ -357,6 +364,10 @@ class Service:
         self._leadership = leadership
         self._forwarder.doubt(leadership.leader_id, FORMER_LEADER_PATIENCE_S)
         self._finish_operations()
+        if not leadership.is_leader:
+            self._own.clear()
+        for incoming in self.brokers.leadership_changed(leadership):
+            self._take(incoming)
         if leadership.leader_id is not None:
             for incoming in self._leaderless.take_all():
                 self._take(incoming)
@@ -410,6 +421,8 @@ class Service:
                 self._answer_watch(incoming, query)
             elif isinstance(query, GetBackup):
                 self._answer_backup(incoming, query)
+            elif isinstance(query, Report):
+                self._take_for_brokers(incoming, is_confirmed=True)
             else:
                 assert not isinstance(query, Command | GetCluster | Operation)
                 self._answer_query(incoming, query)
@@ -493,6 +506,7 @@ class Service:
         now = time.monotonic()
         self._backups.sweep(now)
         self.local.sweep(now)
+        self.brokers.sweep(now)
         late = [token for token, one in self._commands.items() if one.deadline <= now]
         error = DeadlineExceeded("no quorum within the deadline", retry_after_ms=1000)
         for token in late:
@@ -518,14 +532,11 @@ class Service:
                 self._refuse(incoming, changed)
 
     def _in_flight(self) -> int:
-        return (
-            len(self._commands)
-            + len(self._reads)
-            + len(self._forwarder)
-            + len(self._leaderless)
-            + len(self._operations)
-            + len(self.local)
-        )
+        waiting: tuple[Sized, ...] = (
+            self._commands, self._reads, self._forwarder, self._leaderless, self._operations,
+            self.local, self.brokers,
+        )  # fmt: skip
+        return sum(map(len, waiting))
 
     def statistics(self) -> CatalogStatistics:
         """Read the numbers."""
@@ -536,6 +547,7 @@ class Service:
             epoch=Epoch(catalog.epoch),
             digest=catalog.digest,
             counts=catalog.counts(),
+            brokers=Counter(one.status for one in catalog.store.tables["Broker"].rows.values()),
             requests=self._requests,
             commands_pending=len(self._commands),
             queries_pending=len(self._reads),

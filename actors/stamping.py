@@ -25,8 +25,8 @@ class Stamping:
         """Without a `sealer` there is no key-encryption key, and no new key."""
         self._sealer = sealer
 
-    def stamp(self, request: Request) -> Stamp:
-        """Say who asked and when. Raises: NotEnabled."""
+    def stamp(self, request: Request, gone_epoch: int = 0) -> Stamp:
+        """Say who asked and when; `gone_epoch` as in `Stamp`. Raises: NotEnabled."""
         return Stamp(
             time.time_ns() // 1_000_000,
             request.request_id,
@@ -34,6 +34,8 @@ class Stamping:
             request.source,
             request.idempotency_key,
             self._key_for(request.message),
+            request.wants_acks,
+            gone_epoch,
         )
 
     def _key_for(self, command: object) -> NewKey | None:

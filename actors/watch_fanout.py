@@ -124,9 +124,11 @@ class WatchFanout(SocketActor):
         for start in range(0, len(updates), FRAME_UPDATES_MAX):
             part = updates[start : start + FRAME_UPDATES_MAX]
             # Only the last part brings the catalog to the version that the digest is of.
-            digest = message.digest if start + len(part) == len(updates) else ""
+            is_last = start + len(part) == len(updates)
+            digest = message.digest if is_last else ""
             span = (part[0].version, part[-1].version)
-            self._send(message.epoch, part, *span, digest, message.time_us)
+            acks = message.wants_acks and is_last
+            self._send(message.epoch, part, *span, digest, message.time_us, wants_acks=acks)
             self._frames += 1
         self._updates += len(updates)
         self._published = updates[-1].version
@@ -176,6 +178,8 @@ class WatchFanout(SocketActor):
         last: int,
         digest: str,
         time_us: int,
+        *,
+        wants_acks: bool = False,
     ) -> None:
         if self._publisher is None:
             return  # whoever comes back asks for what it has missed
@@ -188,6 +192,7 @@ class WatchFanout(SocketActor):
             self._node_id,
             time_us,
             digest,
+            wants_acks,
         )
         self._publisher.send(header, codec.encode(updates))
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from felix.proto.ids import Epoch, Version
+
+DIGESTS_MAX: Final = 4096
+"""As many positions of the past are remembered."""
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
@@ -25,8 +30,21 @@ class WatchPosition:
     RaftNode writes `position`, WatchFanout writes `subscribers`; each is replaced whole.
     """
 
-    __slots__ = ("position", "subscribers")
+    __slots__ = ("_digests", "position", "subscribers")
 
     def __init__(self) -> None:
         self.position: Position | None = None
         self.subscribers = 0
+        self._digests: dict[tuple[int, int], str] = {}
+        """By epoch and version; RaftNode's alone."""
+
+    def move(self, position: Position) -> None:
+        """Say where the catalog stands now; called by RaftNode."""
+        self.position = position
+        self._digests[(position.epoch, position.version)] = position.digest
+        if len(self._digests) > DIGESTS_MAX:
+            del self._digests[next(iter(self._digests))]
+
+    def digest_at(self, epoch: int, version: int) -> str:
+        """Give the digest at a version where a batch of this node ended; "" elsewhere."""
+        return self._digests.get((epoch, version), "")

@@ -100,6 +100,13 @@ class StreamsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A durable stream is deleted only with `?confirm=` and its name, or `?force=true`."""
     delete_grace_s: NotNegative = 86_400
     """So long the deletion of a durable stream can be taken back; 0: it is gone at once."""
+class BrokersConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How brokers are watched."""
+
+    heartbeat_interval_ms: Annotated[int, msgspec.Meta(ge=100, le=600_000)] = 5000
+    """How often a broker reports."""
+    missed_heartbeats: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
+    """A broker that is silent for so many intervals is down."""
 
 
 class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,6 +205,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     raft: RaftTimings = RaftTimings()
     limits: LimitsConfig = LimitsConfig()
     streams: StreamsConfig = StreamsConfig()
+    brokers: BrokersConfig = BrokersConfig()
     auth: AuthConfig = AuthConfig()
     keys: KeysConfig = KeysConfig()
     bootstrap: BootstrapConfig = BootstrapConfig()

@@ -10,6 +10,7 @@ from felix.actors.consensus import TICK_S
 from felix.actors.key_manager import KeyTimes
 from felix.actors.node import NodeSettings
 from felix.cli.config import LISTENERS, Config, MemberConfig
+from felix.core.brokers.heartbeats import BeatTimes
 from felix.core.catalog.catalog import CatalogLimits
 from felix.core.enrolment import Newcomer
 from felix.core.raft.config import RaftConfig
@@ -99,6 +100,10 @@ def node_settings(config: Config, identity: Identity, rpc_local: str) -> NodeSet
             rotation_period_s=config.keys.rotation_period_s,
             publish_lead_s=config.keys.publish_lead_s,
             retire_after_s=config.keys.retire_after_s,
+        ),
+        beats=BeatTimes(
+            interval_s=config.brokers.heartbeat_interval_ms / 1000,
+            missed=config.brokers.missed_heartbeats,
         ),
     )
 

@@ -30,6 +30,7 @@ import urllib3
 from felix.cli.config import (
     LISTENERS,
     AuthConfig,
+    BrokersConfig,
     ClusterConfig,
     Config,
     HttpConfig,
@@ -313,6 +314,7 @@ def cluster(
     http: bool = False,
     raft: RaftTimings | None = None,
     limits: LimitsConfig | None = None,
+    brokers: BrokersConfig | None = None,
     module: str = "felix",
     disk: Callable[[RunningNode], AbstractContextManager[object]] | None = None,
     keys: KeyRing | None = None,
@@ -331,6 +333,7 @@ def cluster(
                     http=HttpConfig(enabled=http),
                     raft=raft or RaftTimings(),
                     limits=limits or LimitsConfig(),
+                    brokers=brokers or BrokersConfig(),
                 ),
                 folder / config.name,
             )

@@ -30,19 +30,24 @@ from felix.proto.errors import ErrorReply, MembershipRefused, ValidationFailed, 
 from felix.proto.identity import NewKey
 from felix.proto.ids import Index, NodeId, Term
 from felix.proto.queries import (
+    AnyQuery,
     BackupPiece,
     ClusterStatus,
     GetBackup,
+    GetBrokersHealth,
     GetCluster,
     GetSnapshot,
     MemberStatus,
+    WaitForBrokers,
     WatchUpdates,
 )
 from felix.proto.raft import Membership
 from felix.proto.resources import Key
+from felix.proto.reports import AnyReport, ReportApplied, ReportHealth
 from felix.proto.rpc import Answer, AnyRequest
 from felix.proto.updates import SnapshotChunk, UpdateBatch
 from felix.storage.sealed import Sealer
+from tests.support.local_brokers import LocalBrokers
 
 NODE_ID: Final = "local"
 KEK: Final = b"k" * 32
@@ -71,6 +76,7 @@ class LocalControlPlane:
         self.sealer = sealer or Sealer((KEK,))
         self._catalog = Catalog(cluster_id, limits=limits)
         self._backups = Backups()
+        self._brokers = LocalBrokers(self._catalog)
         self._changed = threading.Condition()
 
     @property
@@ -90,13 +96,20 @@ class LocalControlPlane:
                 return self._answered(self._cluster())
             if isinstance(message, Operation):
                 raise MembershipRefused("this is one process", details={"reason": "one_process"})
-            if isinstance(message, GetSnapshot):
-                return self._answered(self._snapshot(message))
-            if isinstance(message, GetBackup):
-                return self._answered(self._backup(message))
-            if isinstance(message, WatchUpdates):
-                return self._answered(self._watch(message, call.timeout_s))
-            return self._answered(self._catalog.answer(message))
+            return self._answered(self._answer(message, call))
+
+    def _answer(self, message: AnyQuery | AnyReport, call: Call) -> Answer:
+        match message:
+            case GetSnapshot():
+                return self._snapshot(message)
+            case GetBackup():
+                return self._backup(message)
+            case WatchUpdates():
+                return self._watch(message, call.timeout_s)
+            case ReportHealth() | ReportApplied() | GetBrokersHealth() | WaitForBrokers():
+                return self._brokers.answer(message)
+            case _:
+                return self._catalog.answer(message)
 
     @property
     def digests(self) -> tuple[str, str]:
@@ -117,6 +130,7 @@ class LocalControlPlane:
 
     def _command(self, command: AnyCommand, call: Call) -> Answered:
         validation.check(command)
+        self._brokers.check(command)
         validation.check_idempotency_key(call.idempotency_key)
         stamp = Stamp(
             time.time_ns() // 1_000_000,
@@ -125,6 +139,7 @@ class LocalControlPlane:
             call.source,
             call.idempotency_key,
             self._key_for(command),
+            call.wants_acks,
         )
         levels.check(command, self._catalog.feature_level, MEMBERSHIP)
         data = codec.encode(Proposal(levels.level_of(command), stamp, command))
