@@ -118,22 +118,30 @@ class Evening:
                 [shard for shard in self._on[source] if leader[shard] != source],
             )
             self._pools[source] = pool
-        while True:
-            shard = pool.next(leads=self._wants_leader(source))
-            if shard == NOBODY:
-                return False
-            if self._shards.is_fixed[shard] or shard in self.moves:
-                continue
+        # What is passed over here is not tried again before `forget_failures`: brokers only get
+        # fuller meanwhile.
+        put_off = NOBODY
+        while pool.leads:
+            shard = pool.leads[-1]
+            target = self._target(shard, source, below)
+            if target != NOBODY and not self._wants_leader(target):
+                put_off = target
+                break
+            pool.leads.pop()
+            if target != NOBODY:
+                self.move(shard, source, target)
+                return True
+        while pool.follows:
+            shard = pool.follows.pop()
             target = self._target(shard, source, below)
             if target != NOBODY:
                 self.move(shard, source, target)
                 return True
-            # It is not tried again before `forget_failures`: brokers only get fuller meanwhile.
+        if put_off != NOBODY:
+            self.move(pool.leads.pop(), source, put_off)
+        return put_off != NOBODY
 
-    def _wants_leader(self, source: int) -> bool:
-        target = self.ladder.emptiest(self._brokers.zones[source])
-        if target == NOBODY:
-            return False
+    def _wants_leader(self, target: int) -> bool:
         share = self._leads_high * (self.ladder.loads[target] + 1)
         return self.leads[target] * self.bounds.high < share
 
@@ -143,6 +151,8 @@ class Evening:
 
     def _target(self, shard: int, source: int, below: int) -> int:
         """Find where a copy can go without making its shard's zones worse than they are."""
+        if self._shards.is_fixed[shard] or shard in self.moves:
+            return NOBODY
         zone_of, copies = self._brokers.zones, self._shards.copies[shard]
         taken = [zone_of[broker] for broker in copies if broker != source]
         zones = self._shards.zones[self._shards.stream_of[shard]]
@@ -203,11 +213,5 @@ class _Pool:
 
     def __init__(self, leads: list[int], follows: list[int]) -> None:
         # Taken from the end.
-        self._leads = leads[::-1]
-        self._follows = follows[::-1]
-
-    def next(self, *, leads: bool) -> int:
-        first, second = (self._leads, self._follows) if leads else (self._follows, self._leads)
-        if first:
-            return first.pop()
-        return second.pop() if second else NOBODY
+        self.leads = leads[::-1]
+        self.follows = follows[::-1]
