@@ -117,8 +117,9 @@ class Shards:
                 self.stream_of.append(number)
                 self.placements.append(placement)
                 self.copies.append([index[name] for name in after.copies if name in index])
-                self.leader.append(index.get(after.leader, NOBODY))
-                self.is_fixed.append(move is not None or not placement.leader)
+                leader = index.get(after.leader, NOBODY)
+                self.leader.append(leader)
+                self.is_fixed.append(move is not None or leader == NOBODY)
 
     def name(self, shard: int) -> tuple[StreamName, int]:
         """Name a shard."""

@@ -144,6 +144,25 @@ def test_brokers_that_join_get_their_share_with_the_fewest_moves() -> None:
     }
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_evenness_does_not_cost_a_zone(strategy: Strategy) -> None:
+    fleet, rows = placed(fleet_of(9, zones=3), streams_of(60))
+    # Three more in one zone: it has a third of all copies still, and so less on each broker.
+    joined = tuple(broker(f"new{n}", region="eu", zone="z0") for n in range(3))
+    fleet = counted(Fleet(brokers=(*fleet.brokers, *joined)), rows)
+    plan = rebalance(fleet, rows, strategy)
+    assert plan.moves
+    fleet, rows = carried_out(fleet, rows, plan)
+    zones = {one.broker_id: one.zone for one in fleet.brokers}
+    for row in rows:
+        for placement in row.placements:
+            assert len({zones[name] for name in placement.copies}) == 3
+    if strategy != "MINIMIZE_MOVEMENT":
+        for zone in ("z0", "z1", "z2"):
+            there = [one.copies for one in fleet.brokers if one.zone == zone]
+            assert max(there) - min(there) <= 1
+
+
 def test_minimal_movement_leaves_alone_what_is_nearly_even() -> None:
     fleet, rows = placed(fleet_of(10), streams_of(100))
     assert rebalance(fleet, rows, "MINIMIZE_MOVEMENT").moves == ()
@@ -266,3 +285,12 @@ def test_a_shard_that_moves_is_left_alone_and_counted_where_it_goes() -> None:
     )
     plan = rebalance(fleet, rows, "BALANCED")
     assert (plan.moves, plan.before.copies_spread, plan.base_version) == ((), 0, 7)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_where_there_is_nobody_to_move_to_nothing_moves(strategy: Strategy) -> None:
+    assert rebalance(Fleet(), (), strategy).moves == ()
+    _, rows = placed(fleet_of(3), streams_of(3))
+    # Brokers that are not in the fleet are not known, and none takes shards.
+    assert rebalance(Fleet(), rows, strategy).moves == ()
+    assert rebalance(Fleet(brokers=(broker("b1", status="down"),)), rows, strategy).moves == ()
