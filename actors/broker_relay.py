@@ -21,8 +21,10 @@ from felix.actors.messages import (
     CatalogRead,
     HealthAsked,
     Leading,
+    PlanAsked,
     ReadCatalog,
     Reported,
+    WorkRead,
     tell_if_alive,
 )
 from felix.actors.replica import Replica
@@ -30,6 +32,7 @@ from felix.core.brokers.heartbeats import BrokerSeen
 from felix.core.brokers.reports import Shard, place_of
 from felix.core.catalog.broker_changes import id_of
 from felix.core.catalog.catalog import Catalog
+from felix.core.catalog.planning import whole_of, work_of
 from felix.proto.command import Command
 from felix.proto.commands import DeleteStream
 from felix.proto.errors import (
@@ -42,7 +45,12 @@ from felix.proto.errors import (
 )
 from felix.proto.ids import Term
 from felix.proto.placement_commands import ChangeBrokerStatus, RegisterBroker
-from felix.proto.queries import GetBrokersHealth, WaitForBrokers
+from felix.proto.queries import (
+    GetBrokersHealth,
+    GetPlacementPlan,
+    PlanRebalance,
+    WaitForBrokers,
+)
 from felix.proto.reports import AnyReport, Report, ReportHealth
 from felix.proto.resources import Broker, Key, ShardPlacement
 from felix.transport.rpc_server import Incoming, RpcServer
@@ -69,6 +77,7 @@ class BrokerRelay:
         rpc: RpcServer,
         me: ActorRef,
         monitor: ActorRef,
+        planner: ActorRef,
         replica: Replica,
         heard: BrokersHeard,
     ) -> None:
@@ -76,6 +85,7 @@ class BrokerRelay:
         self._rpc = rpc
         self._me = me
         self._monitor = monitor
+        self._planner = planner
         self._replica = replica
         self._heard = heard
         self._term = Term(0)
@@ -87,10 +97,10 @@ class BrokerRelay:
         """Count the requests that wait."""
         return len(self._waiting)
 
-    def attach(self, monitor: ActorRef) -> None:
-        """Go on with this actor, which knows nothing yet."""
-        if monitor is not self._monitor:
-            self._monitor = monitor
+    def attach(self, monitor: ActorRef, planner: ActorRef) -> None:
+        """Go on with these actors; a new one knows nothing yet."""
+        if monitor is not self._monitor or planner is not self._planner:
+            self._monitor, self._planner = monitor, planner
             self._give_up(list(self._waiting))
             self._tell_leadership()
 
@@ -107,7 +117,9 @@ class BrokerRelay:
         return [_with_time_left(one, now) for one in waiting.values()]
 
     def _tell_leadership(self) -> None:
-        tell_if_alive(self._monitor, Leading(self._term, self._is_leader, self._me))
+        leading = Leading(self._term, self._is_leader, self._me)
+        tell_if_alive(self._monitor, leading)
+        tell_if_alive(self._planner, leading)
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -122,16 +134,23 @@ class BrokerRelay:
         timeout_s = incoming.request.timeout_ms / 1000
         token = next(self._tokens)
         catalog = self._replica.catalog
-        message: Reported | HealthAsked | BrokersAwaited
+        message: Reported | HealthAsked | BrokersAwaited | PlanAsked
+        actor = self._monitor
         if isinstance(asked, Report):
             message = self._reported(token, asked, catalog)
         elif isinstance(asked, GetBrokersHealth):
             message = HealthAsked(token, asked, _brokers_of(catalog))
+        elif isinstance(asked, GetPlacementPlan):
+            actor = self._planner
+            message = PlanAsked(token, asked, work_of(catalog, time.time_ns() // 1_000_000))
+        elif isinstance(asked, PlanRebalance):
+            actor = self._planner
+            message = PlanAsked(token, asked, whole_of(catalog))
         else:
             assert isinstance(asked, WaitForBrokers)
             read = _brokers_of(catalog)
             message = BrokersAwaited(token, asked, PATIENCE * timeout_s, read)
-        if not tell_if_alive(self._monitor, message):
+        if not tell_if_alive(actor, message):
             raise Overloaded("nobody listens to brokers just now", retry_after_ms=500)
         now = time.monotonic()
         deadline, ends = now + PATIENCE_MAX * timeout_s, now + timeout_s
@@ -192,6 +211,10 @@ class BrokerRelay:
         return self._heard.gone_epoch(self._term, id_of(command))
 
     # --- what HeartbeatMonitor reads ----------------------------------------------------------
+
+    def work(self) -> WorkRead:
+        """Extract what placement there is to be done."""
+        return WorkRead(work_of(self._replica.catalog, time.time_ns() // 1_000_000))
 
     def read(self, message: ReadCatalog) -> CatalogRead:
         """Extract what is about brokers and has changed."""

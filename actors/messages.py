@@ -8,15 +8,22 @@ import msgspec
 import pykka
 
 from felix.core.auth.idp_cache import KeySource
+from felix.core.catalog.planning import Whole, Work
 from felix.core.brokers.heartbeats import BrokerSeen
 from felix.core.brokers.reports import DrainedShard, Shard
 from felix.core.catalog.catalog import Catalog
-from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck
+from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck, PlacementPlan
 from felix.proto.commands import AnyCommand
 from felix.proto.errors import FelixError
 from felix.proto.identity import IssuerProbe, Jwks
 from felix.proto.ids import Epoch, Index, NodeId, Term
-from felix.proto.queries import GetBrokersHealth, ProbeIssuer, WaitForBrokers
+from felix.proto.queries import (
+    GetBrokersHealth,
+    GetPlacementPlan,
+    PlanRebalance,
+    ProbeIssuer,
+    WaitForBrokers,
+)
 from felix.proto.raft import Member, Membership, SnapshotMeta
 from felix.proto.reports import AnyReport
 from felix.proto.resources import Key, ShardPlacement
@@ -45,6 +52,7 @@ class Attach(msgspec.Struct, frozen=True):
     snapshots: ActorRef
     idp_keys: ActorRef
     heartbeat_monitor: ActorRef
+    placement_planner: ActorRef
 
 
 class KeysChanged(msgspec.Struct, frozen=True):
@@ -165,11 +173,31 @@ class BrokersAwaited(msgspec.Struct, frozen=True):
     catalog: CatalogRead
 
 
+class PlanAsked(msgspec.Struct, frozen=True):
+    """From RaftNode: a query about placement; it gets `BrokerAnswer`."""
+
+    token: int
+    query: GetPlacementPlan | PlanRebalance
+    seen: Work | Whole
+
+
+class ReadWork(msgspec.Struct, frozen=True):
+    """To RaftNode: what placement there is to be done; `reply_to` gets `WorkRead`."""
+
+    reply_to: ActorRef
+
+
+class WorkRead(msgspec.Struct, frozen=True):
+    """From RaftNode: what there is to be done."""
+
+    work: Work
+
+
 class BrokerAnswer(msgspec.Struct, frozen=True):
     """To RaftNode: the answer to one of these."""
 
     token: int
-    result: HealthAck | BrokersHealth | AppliedBy | FelixError
+    result: HealthAck | BrokersHealth | AppliedBy | PlacementPlan | FelixError
 
 
 class GetReports(msgspec.Struct, frozen=True):

@@ -38,6 +38,7 @@ from felix.actors.messages import (
     TurnAway,
     tell_if_alive,
 )
+from felix.actors.placement_planner import PlacementPlanner, PlanStatistics, PlanTimes
 from felix.actors.raft_node import RaftNode, RaftNodeParts
 from felix.actors.refusals import Refusals
 from felix.actors.replica import Replica
@@ -120,6 +121,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Identity providers may be at private addresses, and at loopback ones without TLS."""
     keys: KeyTimes = KeyTimes()
     beats: BeatTimes = BeatTimes()
+    planning: PlanTimes = PlanTimes()
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -137,6 +139,7 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     idp: IdpStatistics
     keys: KeyStatistics
     beats: BeatStatistics
+    planning: PlanStatistics
 
 
 class Node:
@@ -207,6 +210,7 @@ class Node:
         self._refusals = self._start_refusals()
         self._idp_keys = self._start_idp_keys()
         self._heartbeat_monitor = self._start_heartbeat_monitor()
+        self._placement_planner = self._start_placement_planner()
         self._raft = self._start_raft(recovered, catalog)
         self._enrolment = self._start_enrolment()
         self._key_manager = self._start_key_manager()
@@ -251,8 +255,8 @@ class Node:
         self._contacts.close()
         self._own_socket.close()
         names = (
-            "_key_manager", "_enrolment", "_raft", "_heartbeat_monitor", "_refusals", "_idp_keys",
-            "_snapshots", "_fanout", "_guard",
+            "_key_manager", "_enrolment", "_raft", "_placement_planner", "_heartbeat_monitor",
+            "_refusals", "_idp_keys", "_snapshots", "_fanout", "_guard",
         )  # fmt: skip
         for name in names:
             ref: ActorRef | None = getattr(self, name, None)
@@ -268,13 +272,16 @@ class Node:
             ref.ask(GetStatistics(), block=False)
             for ref in (
                 self._raft, self._fanout, self._snapshots, self._idp_keys, self._heartbeat_monitor,
+                self._placement_planner,
             )
         ]  # fmt: skip
         if self._guard is not None:
             # Its answer is not read: what it counts, others count too. But it must be there.
             self._guard.ask(GetStatistics(), timeout=ASK_TIMEOUT_S)
         failures = {} if self._curve is None else self._curve.failures.counts()
-        node, fanout, snapshots, idp, beats = (one.get(timeout=ASK_TIMEOUT_S) for one in asked)
+        node, fanout, snapshots, idp, beats, planning = (
+            one.get(timeout=ASK_TIMEOUT_S) for one in asked
+        )
         return NodeStatistics(
             node.raft,
             node.catalog,
@@ -286,6 +293,7 @@ class Node:
             idp,
             self._key_health.now,
             beats,
+            planning,
         )
 
     def why_not_live(self) -> str | None:
@@ -355,6 +363,16 @@ class Node:
 
     def _start_idp_keys(self) -> ActorRef:
         return self._up(IdpKeys.start(self._failed, self._outbound))
+
+    def _start_placement_planner(self) -> ActorRef:
+        return self._up(
+            PlacementPlanner.start(
+                self._failed,
+                self._settings.planning,
+                lambda: self._heartbeat_monitor,
+                self._watch_position,
+            )
+        )
 
     def _start_heartbeat_monitor(self) -> ActorRef:
         return self._up(
@@ -451,7 +469,12 @@ class Node:
             self.note_refusal,
             LocalQueries(rpc, actor.actor_ref, self._idp_keys),
             BrokerRelay(
-                rpc, actor.actor_ref, self._heartbeat_monitor, replica, self._brokers_heard
+                rpc,
+                actor.actor_ref,
+                self._heartbeat_monitor,
+                self._placement_planner,
+                replica,
+                self._brokers_heard,
             ),
             Stamping(self._sealer),
         )
@@ -477,7 +500,13 @@ class Node:
 
     def _attach(self) -> None:
         self._raft.tell(
-            Attach(self._fanout, self._snapshots, self._idp_keys, self._heartbeat_monitor)
+            Attach(
+                self._fanout,
+                self._snapshots,
+                self._idp_keys,
+                self._heartbeat_monitor,
+                self._placement_planner,
+            )
         )
 
     # --- supervision --------------------------------------------------------------------------
@@ -538,6 +567,8 @@ class Node:
             self._fanout = self._start_fanout()
         elif name == IdpKeys.__name__:
             self._idp_keys = self._start_idp_keys()
+        elif name == PlacementPlanner.__name__:
+            self._placement_planner = self._start_placement_planner()
         elif name == HeartbeatMonitor.__name__:
             self._heartbeat_monitor = self._start_heartbeat_monitor()
         else:

@@ -28,6 +28,7 @@ from felix.actors.messages import (
     Propose,
     RaiseAlarms,
     ReadCatalog,
+    ReadWork,
     SnapshotLoaded,
     SnapshotPrune,
     SnapshotTaken,
@@ -223,7 +224,7 @@ class RaftNode(SocketActor):
         self._snapshots = message.snapshots
         self._replica.attach(message.fanout, message.snapshots)
         self._service.local.attach(message.idp_keys)
-        self._service.brokers.attach(message.heartbeat_monitor)
+        self._service.brokers.attach(message.heartbeat_monitor, message.placement_planner)
         self._consensus.snapshot_skipped()
 
     @handles(LocalAnswer)
@@ -237,6 +238,10 @@ class RaftNode(SocketActor):
     @handles(ReadCatalog)
     def _read_catalog(self, message: ReadCatalog) -> None:
         tell_if_alive(message.reply_to, self._service.brokers.read(message))
+
+    @handles(ReadWork)
+    def _read_work(self, message: ReadWork) -> None:
+        tell_if_alive(message.reply_to, self._service.brokers.work())
 
     @handles(Propose)
     def _propose(self, message: Propose) -> None:

@@ -171,7 +171,7 @@ class Service:
                 self._take_command(incoming)
             elif isinstance(message, Operation):
                 self._take_operation(incoming)
-            elif isinstance(message, Report | GetBrokersHealth | WaitForBrokers):
+            elif isinstance(message, Report | LeaderQuery):
                 self._take_for_brokers(incoming)
             else:
                 self._take_query(incoming)

@@ -12,7 +12,11 @@ from typing import Literal
 import click
 from rich.console import Console
 
+<<<<<<< HEAD
 from bench import commit, exchange, failover, fanout, handover, idle, install, restart, snapshot
+=======
+from bench import commit, failover, fanout, handover, idle, install, placement, restart, snapshot
+>>>>>>> b3
 from bench.errors import BenchError
 from bench.machine import describe
 from bench.measure import Round, medians, ratios
@@ -30,6 +34,7 @@ BENCHES: dict[str, Callable[[Plan], list[Round]]] = {
     "install": install.run,
     "restart": restart.run,
     "idle": idle.run,
+    "placement": placement.run,
 }
 RESULTS = Path("bench-results")
 _WIDTH_MIN = 110
@@ -44,9 +49,7 @@ _WIDTH_MIN = 110
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures.")
 @click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="PNG to draw.")
 @click.option("--rounds", default=3, show_default=True, help="Turns of each system.")
-@click.option(
-    "--trials", default=10, show_default=True, help="Kills, restarts, fetches of a snapshot."
-)
+@click.option("--trials", default=10, show_default=True, help="Kills, restarts, fetches, plans.")
 @click.option("--count", default=2000, show_default=True, help="Commits in sequence.")
 @click.option("--seconds", default=10.0, show_default=True, help="Of the load with 64 in flight.")
 @click.option("--subscribers", default=100, show_default=True, help="Of the fan-out.")

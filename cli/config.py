@@ -107,6 +107,10 @@ class BrokersConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How often a broker reports."""
     missed_heartbeats: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
     """A broker that is silent for so many intervals is down."""
+    rebuild_after_s: NotNegative = 300
+    """A broker that has been down for so long is not waited for: its copies are made elsewhere."""
+    moves_per_broker: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
+    """Shards that may be on their way from a broker or to it at the same time."""
 
 
 class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):

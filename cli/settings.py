@@ -8,6 +8,7 @@ import structlog
 
 from felix.actors.consensus import TICK_S
 from felix.actors.key_manager import KeyTimes
+from felix.actors.placement_planner import PlanTimes
 from felix.actors.node import NodeSettings
 from felix.cli.config import LISTENERS, Config, MemberConfig
 from felix.core.brokers.heartbeats import BeatTimes
@@ -104,6 +105,10 @@ def node_settings(config: Config, identity: Identity, rpc_local: str) -> NodeSet
         beats=BeatTimes(
             interval_s=config.brokers.heartbeat_interval_ms / 1000,
             missed=config.brokers.missed_heartbeats,
+        ),
+        planning=PlanTimes(
+            rebuild_after_s=config.brokers.rebuild_after_s,
+            moves_per_broker=config.brokers.moves_per_broker,
         ),
     )
 

@@ -122,6 +122,7 @@ class _Creation:
         having = {self._brokers.names[broker] for broker in chosen}
         why = why_nobody(
             self._brokers.rows,
+            self._ladder.room,
             self._brokers.reach(row),
             having,
             row.replication_factor,

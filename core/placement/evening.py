@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 
 import msgspec
@@ -43,12 +43,17 @@ def bounds_of(loads: list[int], limits: list[int]) -> Bounds:
 class Evening:
     """Moves of copies that are planned, and what they make of the shards."""
 
-    def __init__(self, brokers: Brokers, shards: Shards, ranks: list[int]) -> None:
-        """`ranks` tell brokers apart that have the same: the smaller one is before."""
+    def __init__(
+        self,
+        brokers: Brokers,
+        shards: Shards,
+        home: Callable[[int], frozenset[int] | None] = lambda _: None,
+    ) -> None:
+        """Begin with the shards as they are. `home(shard)`: zones which a leader does not leave."""
         self._brokers = brokers
         self._shards = shards
         self.members = [number for number, is_open in enumerate(brokers.is_open) if is_open]
-        self._ranks = ranks
+        self._home = home
         loads = [0] * len(brokers.rows)
         self.leads = [0] * len(brokers.rows)
         self._on: list[list[int]] = [[] for _ in brokers.rows]
@@ -94,6 +99,14 @@ class Evening:
             self.leads[target] += 1
         self.moves[shard] = (source, target)
 
+    def pass_on(self, shard: int, target: int) -> None:
+        """Plan that another copy leads. The shard's copies stay where they are then."""
+        source = self._shards.leader[shard]
+        self._shards.leader[shard] = target
+        self._shards.is_fixed[shard] = True
+        self.leads[source] -= 1
+        self.leads[target] += 1
+
     def give(self, source: int, below: int) -> bool:
         """Move some copy of a broker to the emptiest one that may have it and has less than
         `below`. A leader goes where that one leads less than is in proportion to its copies."""
@@ -105,22 +118,30 @@ class Evening:
                 [shard for shard in self._on[source] if leader[shard] != source],
             )
             self._pools[source] = pool
-        while True:
-            shard = pool.next(leads=self._wants_leader(source))
-            if shard == NOBODY:
-                return False
-            if self._shards.is_fixed[shard] or shard in self.moves:
-                continue
+        # What is passed over here is not tried again before `forget_failures`: brokers only get
+        # fuller meanwhile.
+        put_off = NOBODY
+        while pool.leads:
+            shard = pool.leads[-1]
+            target = self._target(shard, source, below)
+            if target != NOBODY and not self._wants_leader(target):
+                put_off = target
+                break
+            pool.leads.pop()
+            if target != NOBODY:
+                self.move(shard, source, target)
+                return True
+        while pool.follows:
+            shard = pool.follows.pop()
             target = self._target(shard, source, below)
             if target != NOBODY:
                 self.move(shard, source, target)
                 return True
-            # It is not tried again before `forget_failures`: brokers only get fuller meanwhile.
+        if put_off != NOBODY:
+            self.move(pool.leads.pop(), source, put_off)
+        return put_off != NOBODY
 
-    def _wants_leader(self, source: int) -> bool:
-        target = self.ladder.emptiest(self._brokers.zones[source])
-        if target == NOBODY:
-            return False
+    def _wants_leader(self, target: int) -> bool:
         share = self._leads_high * (self.ladder.loads[target] + 1)
         return self.leads[target] * self.bounds.high < share
 
@@ -130,16 +151,21 @@ class Evening:
 
     def _target(self, shard: int, source: int, below: int) -> int:
         """Find where a copy can go without making its shard's zones worse than they are."""
+        if self._shards.is_fixed[shard] or shard in self.moves:
+            return NOBODY
         zone_of, copies = self._brokers.zones, self._shards.copies[shard]
         taken = [zone_of[broker] for broker in copies if broker != source]
         zones = self._shards.zones[self._shards.stream_of[shard]]
-        allowed = zones.lead if self._shards.leader[shard] == source else zones.follow
+        allowed = zones.follow
+        if self._shards.leader[shard] == source:
+            home = self._home(shard)
+            allowed = home if home and zone_of[source] in home else zones.lead
         most = taken.count(zone_of[source])
         return self.ladder.lowest(taken, most, copies, allowed, below=below)
 
     def _fullest_first(self, numbers: Iterable[int]) -> list[int]:
         loads = self.ladder.loads
-        return sorted(numbers, key=lambda number: (-loads[number], -self._ranks[number]))
+        return sorted(numbers, key=lambda number: (-loads[number], -number))
 
     def shed(self, bounds: Bounds) -> None:
         """Bring brokers between bounds: first those above, then those below."""
@@ -150,9 +176,9 @@ class Evening:
         self.forget_failures()
         heap = self._heap(bounds.low)
         while heap and self.ladder.level < bounds.low:
-            _, _, source = heappop(heap)
+            source = -heappop(heap)[1]
             if self.give(source, bounds.low) and loads[source] > bounds.low:
-                heappush(heap, (-loads[source], -self._ranks[source], source))
+                heappush(heap, (-loads[source], -source))
         self.forget_failures()
 
     def level(self) -> None:
@@ -161,20 +187,16 @@ class Evening:
         loads = self.ladder.loads
         heap = self._heap(0)
         while heap:
-            _, _, source = heappop(heap)
+            source = -heappop(heap)[1]
             if self.ladder.level >= loads[source] - 1:
                 break
             if self.give(source, loads[source] - 1):
-                heappush(heap, (-loads[source], -self._ranks[source], source))
+                heappush(heap, (-loads[source], -source))
         self.forget_failures()
 
-    def _heap(self, above: int) -> list[tuple[int, int, int]]:
+    def _heap(self, above: int) -> list[tuple[int, int]]:
         loads = self.ladder.loads
-        heap = [
-            (-loads[number], -self._ranks[number], number)
-            for number in self.members
-            if loads[number] > above
-        ]
+        heap = [(-loads[number], -number) for number in self.members if loads[number] > above]
         heapify(heap)
         return heap
 
@@ -191,11 +213,5 @@ class _Pool:
 
     def __init__(self, leads: list[int], follows: list[int]) -> None:
         # Taken from the end.
-        self._leads = leads[::-1]
-        self._follows = follows[::-1]
-
-    def next(self, *, leads: bool) -> int:
-        first, second = (self._leads, self._follows) if leads else (self._follows, self._leads)
-        if first:
-            return first.pop()
-        return second.pop() if second else NOBODY
+        self.leads = leads[::-1]
+        self.follows = follows[::-1]

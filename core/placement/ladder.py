@@ -39,13 +39,6 @@ class Ladder:
         """What the emptiest broker has, of those with room."""
         return self._order[0] // self._zone_count if self._order else WITHOUT_LIMIT
 
-    def emptiest(self, zone: int) -> int:
-        """Name the emptiest broker of a zone, of anywhere if none there has room, or `NOBODY`."""
-        if not self._order:
-            return NOBODY
-        rungs = self._rungs[zone] or self._rungs[self._order[0] % self._zone_count]
-        return rungs[0] % self._width
-
     def take(self, broker: int) -> None:
         """Give a broker one more, which takes of its room."""
         self._change(broker, 1, 1)

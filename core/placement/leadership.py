@@ -22,8 +22,8 @@ class Leadership:
         may_move: Callable[[int], bool],
         may_pass: Callable[[int, int, int], bool],
     ) -> None:
-        """`may_move(shard)`; `may_pass(shard, from, to)` beyond what every shard is held to: the
-        other copy is in sync, on a broker that takes shards, where the stream may lead."""
+        """Take what is asked beyond `Shards.successors`: `may_move(shard)`, and
+        `may_pass(shard, from, to)`."""
         self._brokers = brokers
         self._shards = shards
         self.leads = leads
@@ -42,23 +42,9 @@ class Leadership:
         count = max(1, len(self.members))
         return Bounds(total // count, -(-total // count))
 
-    def candidates(self, shard: int) -> list[int]:
-        """List the copies that may lead a shard instead of its leader."""
-        in_sync = self._shards.placements[shard].in_sync
-        zones = self._shards.zones[self._shards.stream_of[shard]].lead
-        leader, names = self._shards.leader[shard], self._brokers.names
-        return [
-            broker
-            for broker in self._shards.copies[shard]
-            if broker != leader
-            and self._brokers.is_open[broker]
-            and names[broker] in in_sync
-            and (zones is None or self._brokers.zones[broker] in zones)
-        ]
-
     def _offer(self, shard: int) -> None:
         leader = self._shards.leader[shard]
-        for other in self.candidates(shard):
+        for other in self._shards.successors(self._brokers, shard):
             if self._may_pass(shard, leader, other):
                 self._edges[leader].setdefault(other, []).append(shard)
 

@@ -20,10 +20,13 @@ class Zones(msgspec.Struct, frozen=True, gc=False):
 
 
 class Brokers:
-    """Brokers by number, in the order of their ids."""
+    """Brokers by number: those with fewer copies first, then in the order of their ids.
+
+    Where a plan counts something else (the copies of one stream), this order tells equals apart.
+    """
 
     def __init__(self, fleet: Fleet) -> None:
-        self.rows = sorted(fleet.brokers, key=lambda row: row.broker_id)
+        self.rows = sorted(fleet.brokers, key=lambda row: (row.copies, row.broker_id))
         self.names = [row.broker_id for row in self.rows]
         self.index = {name: number for number, name in enumerate(self.names)}
         places = sorted({(row.region, row.zone) for row in self.rows})
@@ -114,12 +117,27 @@ class Shards:
                 self.stream_of.append(number)
                 self.placements.append(placement)
                 self.copies.append([index[name] for name in after.copies if name in index])
-                self.leader.append(index.get(after.leader, NOBODY))
-                self.is_fixed.append(move is not None or not placement.leader)
+                leader = index.get(after.leader, NOBODY)
+                self.leader.append(leader)
+                self.is_fixed.append(move is not None or leader == NOBODY)
 
     def name(self, shard: int) -> tuple[StreamName, int]:
         """Name a shard."""
         return self.streams[self.stream_of[shard]].stream, self.placements[shard].shard_id
+
+    def successors(self, brokers: Brokers, shard: int) -> list[int]:
+        """List the copies that may lead a shard instead of its leader: those in sync, on a broker
+        that takes shards, where the stream may lead."""
+        in_sync, leader = self.placements[shard].in_sync, self.leader[shard]
+        zones = self.zones[self.stream_of[shard]].lead
+        return [
+            broker
+            for broker in self.copies[shard]
+            if broker != leader
+            and brokers.is_open[broker]
+            and brokers.names[broker] in in_sync
+            and (zones is None or brokers.zones[broker] in zones)
+        ]
 
 
 def _after(placement: Placement, move: ShardMove) -> Placement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Final
 
-from felix.core.placement.eligible import Reach, room_of, why_closed
+from felix.core.placement.eligible import Reach, why_closed
 from felix.core.placement.fleet import BrokerRow
 
 NAMED_MAX: Final = 3
@@ -14,6 +14,7 @@ NAMED_MAX: Final = 3
 
 def why_nobody(
     brokers: Sequence[BrokerRow],
+    room: Sequence[int],
     reach: Reach,
     having: Container[str],
     wanted: int,
@@ -22,7 +23,8 @@ def why_nobody(
 ) -> str:
     """Say why no broker takes one more copy of a shard: the first thing that is in the way.
 
-    `having` are the brokers with a copy, `wanted` is how many copies there should be.
+    `room` is what the plan has left of each broker, `having` are the brokers with a copy, `wanted`
+    is how many copies there should be.
     """
     if not brokers:
         return "there is no broker"
@@ -39,9 +41,9 @@ def why_nobody(
         count = "1 copy" if wanted == 1 else f"{wanted} copies"
         return f"{count} wanted, {len(inside)} broker{'' if len(inside) == 1 else 's'}"
     full = [
-        f"{row.broker_id} is full ({row.copies} of {row.max_shards} shards)"
-        for row in without
-        if room_of(row) == 0
+        f"{row.broker_id} is full ({max(row.copies, row.max_shards)} of {row.max_shards} shards)"
+        for row, left in zip(brokers, room, strict=True)
+        if left <= 0 and row.max_shards is not None and row in without
     ]
     return f"no other broker has room: {_some(full)}" if full else "no other broker has room"
 

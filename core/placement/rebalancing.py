@@ -53,12 +53,7 @@ class _Rebalancing:
         self._brokers = Brokers(fleet)
         self._shards = Shards(fleet, self._brokers, streams)
         self._before = list(self._shards.leader)
-        # With all streams the broker's number tells equals apart, with one stream its other load.
-        rows = self._brokers.rows
-        ranks = sorted(range(len(rows)), key=lambda number: (rows[number].copies, number))
-        order = {number: rank for rank, number in enumerate(ranks)}
-        self._copies = Evening(self._brokers, self._shards, [order[n] for n in range(len(rows))])
-        self._leaders: Leadership | None = None
+        self._copies = Evening(self._brokers, self._shards, self._home)
         self._blocked: list[Unmet] = []
 
     def plan(self, reason: MoveReason) -> MovePlan:
@@ -68,6 +63,7 @@ class _Rebalancing:
         self._fix_zones()
         if self._strategy == "LOCALITY_AWARE":
             self._bring_copies_home()
+        self._lead_from_the_right_regions()
         bounds = self._copies.bounds
         if self._strategy == "MINIMIZE_MOVEMENT":
             self._copies.shed(bounds.widened(TOLERANCE_PERCENT))
@@ -158,8 +154,11 @@ class _Rebalancing:
                 self._copies.move(shard, source, target)
 
     def _home(self, shard: int) -> frozenset[int] | None:
+        """List the zones in which a leader stays; None: it may go anywhere."""
         regions = self._shards.streams[self._shards.stream_of[shard]].regions
-        return self._brokers.in_regions(frozenset(regions[:1])) if regions else None
+        if self._strategy != "LOCALITY_AWARE" or not regions:
+            return None
+        return self._brokers.in_regions(frozenset(regions[:1]))
 
     # --- leaders ----------------------------------------------------------------------------------
 
@@ -172,31 +171,31 @@ class _Rebalancing:
             lambda shard: not fixed[shard] and shard not in moves,
             self._may_pass,
         )
-        for shard in self._loose():
-            self._lead_from_the_right_region(leaders, shard)
         bounds = leaders.bounds
         if self._strategy == "MINIMIZE_MOVEMENT":
             bounds = bounds.widened(TOLERANCE_PERCENT)
         leaders.even(bounds)
 
     def _may_pass(self, shard: int, source: int, target: int) -> bool:
-        if self._strategy != "LOCALITY_AWARE":
-            return True
         home = self._home(shard)
         zone_of = self._brokers.zones
         return home is None or zone_of[source] not in home or zone_of[target] in home
 
-    def _lead_from_the_right_region(self, leaders: Leadership, shard: int) -> None:
-        zone_of, leader = self._brokers.zones, self._shards.leader[shard]
-        if self._strategy == "LOCALITY_AWARE":
-            right = self._home(shard)
-        else:
-            right = self._shards.zones[self._shards.stream_of[shard]].lead
-        if right is None or zone_of[leader] in right or not self._brokers.is_open[leader]:
-            return
-        others = [number for number in leaders.candidates(shard) if zone_of[number] in right]
-        if others:
-            leaders.pass_on(shard, min(others, key=lambda number: (leaders.leads[number], number)))
+    def _lead_from_the_right_regions(self) -> None:
+        """Pass leaderships to copies in the first region, or at least where the stream may lead."""
+        zone_of, leads = self._brokers.zones, self._copies.leads
+        for shard in self._loose():
+            right = self._home(shard) or self._shards.zones[self._shards.stream_of[shard]].lead
+            leader = self._shards.leader[shard]
+            if right is None or zone_of[leader] in right or not self._brokers.is_open[leader]:
+                continue
+            others = [
+                number
+                for number in self._shards.successors(self._brokers, shard)
+                if zone_of[number] in right
+            ]
+            if others:
+                self._copies.pass_on(shard, min(others, key=lambda number: (leads[number], number)))
 
     # --- what comes of it -------------------------------------------------------------------------
 
@@ -239,7 +238,9 @@ class _Rebalancing:
         having = {self._brokers.names[number] for number in self._shards.copies[shard]}
         reach = self._brokers.reach(row)
         wanted = row.replication_factor
-        return why_nobody(self._brokers.rows, reach, having, wanted, as_leader=as_leader)
+        return why_nobody(
+            self._brokers.rows, self._copies.ladder.room, reach, having, wanted, as_leader=as_leader
+        )
 
     def _say(self, shard: int, why: str) -> None:
         stream, shard_id = self._shards.name(shard)

@@ -116,16 +116,7 @@ class _Repair:
 
     def _pass_on(self, shard: int, leader: int) -> bool:
         """Let a copy in sync lead instead, on the broker that leads least."""
-        placement, row = self._shards.placements[shard], self._brokers.rows
-        zones = self._shards.zones[self._shards.stream_of[shard]].lead
-        others = [
-            broker
-            for broker in self._shards.copies[shard]
-            if broker != leader
-            and self._brokers.is_open[broker]
-            and row[broker].broker_id in placement.in_sync
-            and (zones is None or self._brokers.zones[broker] in zones)
-        ]
+        others = self._shards.successors(self._brokers, shard)
         if not others:
             return False
         target = min(others, key=lambda broker: (self._leads[broker], broker))
@@ -172,7 +163,9 @@ class _Repair:
         having = {self._brokers.names[broker] for broker in self._shards.copies[shard]}
         reach = self._brokers.reach(row)
         wanted = max(row.replication_factor, 1)
-        return why_nobody(self._brokers.rows, reach, having, wanted, as_leader=is_leader)
+        return why_nobody(
+            self._brokers.rows, self._ladder.room, reach, having, wanted, as_leader=is_leader
+        )
 
     def _say(self, shard: int, why: str) -> None:
         if len(self._blocked) < BLOCKED_MAX:

@@ -191,7 +191,7 @@ class _Stepping:
     def _fencing(
         self, move: ShardMove, placement: Placement, report: ShardStatus | None
     ) -> _Decision:
-        source, target = move.from_broker, move.to_broker
+        source = move.from_broker
         if placement.leader != source:
             return self._led_by_another(move, placement)
         broken = self._why_not_fenced(move, placement)
