@@ -184,20 +184,17 @@ def test_brokers_at_every_node_are_asked_to_say_at_once_that_they_have_a_change(
     three: Cluster,
 ) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    try:
-        for number, node in enumerate(three.nodes):
-            watch = context.socket(zmq.SUB)
+    for number, node in enumerate(three.nodes):
+        with context.socket(zmq.SUB) as watch:
             watch.setsockopt(zmq.RCVTIMEO, 10_000)
             watch.setsockopt(zmq.SUBSCRIBE, b"")
             watch.connect(node.endpoints[1])
             watch.recv_multipart()  # a bookmark: the subscription is there
             for wants in (True, False):
                 name = f"acked-{number}-{wants}".lower()
-                call = Call(wants_acks=wants)
-                a_follower(three).ask(CreateTenant(tenant_id=name), call)
+                a_follower(three).ask(CreateTenant(tenant_id=name), Call(wants_acks=wants))
                 assert next_header(watch, name).wants_acks == wants
-    finally:
-        context.destroy(linger=0)
+    context.destroy(linger=0)
 
 
 def test_what_leaders_and_followers_report_reaches_placement_and_deletion(three: Cluster) -> None:
