@@ -8,10 +8,10 @@ import msgspec
 import pykka
 
 from felix.core.auth.idp_cache import KeySource
-from felix.core.catalog.planning import Whole, Work
 from felix.core.brokers.heartbeats import BrokerSeen
 from felix.core.brokers.reports import DrainedShard, Shard
 from felix.core.catalog.catalog import Catalog
+from felix.core.catalog.planning import Whole, Work
 from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck, PlacementPlan
 from felix.proto.commands import AnyCommand
 from felix.proto.errors import FelixError

@@ -184,9 +184,7 @@ class PlacementPlanner(SocketActor):
             return commands  # plans are made of what is true once these are done
         for plan in next_plans(work, unwell, dead):
             if plan.moves:
-                first = msgspec.structs.replace(
-                    plan, moves=plan.moves[:PLANNED_MAX], blocked_by=()
-                )
+                first = msgspec.structs.replace(plan, moves=plan.moves[:PLANNED_MAX], blocked_by=())
                 log.info("shards are to move", because=plan.reason, moves=len(first.moves))
                 commands.append(StartMoves(plan=first))
                 break

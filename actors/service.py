@@ -57,12 +57,11 @@ from felix.proto.ids import Epoch, Index, NodeId, Term, Version
 from felix.proto.queries import (
     AnyQuery,
     GetBackup,
-    GetBrokersHealth,
     GetCluster,
     GetIssuerKeys,
     GetSnapshot,
+    LeaderQuery,
     ProbeIssuer,
-    WaitForBrokers,
     WatchUpdates,
 )
 from felix.proto.raft import Entry

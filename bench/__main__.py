@@ -12,11 +12,18 @@ from typing import Literal
 import click
 from rich.console import Console
 
-<<<<<<< HEAD
-from bench import commit, exchange, failover, fanout, handover, idle, install, restart, snapshot
-=======
-from bench import commit, failover, fanout, handover, idle, install, placement, restart, snapshot
->>>>>>> b3
+from bench import (
+    commit,
+    exchange,
+    failover,
+    fanout,
+    handover,
+    idle,
+    install,
+    placement,
+    restart,
+    snapshot,
+)
 from bench.errors import BenchError
 from bench.machine import describe
 from bench.measure import Round, medians, ratios

@@ -100,6 +100,8 @@ class StreamsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A durable stream is deleted only with `?confirm=` and its name, or `?force=true`."""
     delete_grace_s: NotNegative = 86_400
     """So long the deletion of a durable stream can be taken back; 0: it is gone at once."""
+
+
 class BrokersConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How brokers are watched."""
 

@@ -8,8 +8,8 @@ import structlog
 
 from felix.actors.consensus import TICK_S
 from felix.actors.key_manager import KeyTimes
-from felix.actors.placement_planner import PlanTimes
 from felix.actors.node import NodeSettings
+from felix.actors.placement_planner import PlanTimes
 from felix.cli.config import LISTENERS, Config, MemberConfig
 from felix.core.brokers.heartbeats import BeatTimes
 from felix.core.catalog.catalog import CatalogLimits

@@ -331,6 +331,10 @@ AnyQuery: TypeAlias = (
 )
 
 
+LeaderQuery: TypeAlias = GetBrokersHealth | WaitForBrokers | GetPlacementPlan | PlanRebalance
+"""What only the leader knows."""
+
+
 class Listing(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
     """One page."""
 

@@ -59,6 +59,8 @@ class Reports:
         self._shards: dict[str, dict[Shard, ShardStatus]] = {}
         self._on: dict[Key, dict[str, dict[int, None]]] = {}
         """Stream -> broker -> the shards of which it has said something."""
+        self._looked_at: dict[Key, ShardPlacement | None] = {}
+        """The placements that `placed` has gone through, of streams in `_on`."""
         self._subscribers: dict[Key, int] = {}
         """By stream, where there are some."""
         self._unsettled: dict[Shard, str] = {}
@@ -134,6 +136,7 @@ class Reports:
             del on[broker_id]
         if not on:
             del self._on[shard[0]]
+            self._looked_at.pop(shard[0], None)
         self._count(broker_id, shard[0], -before.subscribers)
         if self._unsettled.get(shard) == broker_id:
             del self._unsettled[shard]
@@ -159,9 +162,12 @@ class Reports:
     def placed(self, rows: Mapping[Key, ShardPlacement | None]) -> None:
         """Forget what was said of copies that are not there any more."""
         for stream, row in rows.items():
+            if stream not in self._on or self._looked_at.get(stream) is row is not None:
+                continue
+            self._looked_at[stream] = row
             said = [
                 (broker_id, shard_id)
-                for broker_id, shards in self._on.get(stream, {}).items()
+                for broker_id, shards in self._on[stream].items()
                 for shard_id in shards
             ]
             for broker_id, shard_id in said:

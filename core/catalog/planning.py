@@ -102,9 +102,7 @@ def whole_of(catalog: Catalog) -> Whole:
 # --- plans ----------------------------------------------------------------------------------------
 
 
-def next_plans(
-    work: Work, unwell: Collection[str], dead: Collection[str]
-) -> tuple[MovePlan, ...]:
+def next_plans(work: Work, unwell: Collection[str], dead: Collection[str]) -> tuple[MovePlan, ...]:
     """Plan what has to be mended; `dead` brokers have been down for long enough."""
     fleet = with_health(work.fleet, unwell)
     plans = [drain(fleet, work.on_draining)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+import msgspec
 import pytest
+import zmq
 
 from felix.cli.config import BrokersConfig
 from felix.proto.brokers import (
@@ -15,7 +17,7 @@ from felix.proto.brokers import (
     ShardStatus,
     StreamName,
 )
-from felix.proto.commands import CreateStream, DeleteStream
+from felix.proto.commands import CreateStream, CreateTenant, DeleteStream
 from felix.proto.control_plane import Call
 from felix.proto.errors import BrokerFenced, Conflict, NotFound
 from felix.proto.placement_commands import (
@@ -26,6 +28,7 @@ from felix.proto.placement_commands import (
 )
 from felix.proto.queries import GetPlacement, WaitForBrokers
 from felix.proto.resources import ShardPlacement, Stream, StreamSpec
+from felix.proto.updates import WatchHeader
 from tests.cluster.fake_broker import CALL, FakeBroker, Hearts, health_of, status_of
 from tests.support.cluster import NAMESPACE, TENANT, Cluster, RunningNode, cluster
 from tests.support.waiting import eventually
@@ -167,6 +170,31 @@ def test_waiting_for_brokers_ends_when_they_have_it_or_time_is_over(three: Clust
     assert isinstance(done, AppliedBy)
     assert done.is_reached
     assert health_of(node, "applying").applied_version == version
+
+
+def next_header(watch: zmq.Socket[bytes], tenant_id: str) -> WatchHeader:
+    """Read until the frame with that tenant's creation."""
+    while True:
+        _, header, updates = watch.recv_multipart()
+        if tenant_id.encode() in updates:
+            return msgspec.msgpack.decode(header, type=WatchHeader)
+
+
+def test_brokers_at_every_node_are_asked_to_say_at_once_that_they_have_a_change(
+    three: Cluster,
+) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    for number, node in enumerate(three.nodes):
+        with context.socket(zmq.SUB) as watch:
+            watch.setsockopt(zmq.RCVTIMEO, 10_000)
+            watch.setsockopt(zmq.SUBSCRIBE, b"")
+            watch.connect(node.endpoints[1])
+            watch.recv_multipart()  # a bookmark: the subscription is there
+            for wants in (True, False):
+                name = f"acked-{number}-{wants}".lower()
+                a_follower(three).ask(CreateTenant(tenant_id=name), Call(wants_acks=wants))
+                assert next_header(watch, name).wants_acks == wants
+    context.destroy(linger=0)
 
 
 def test_what_leaders_and_followers_report_reaches_placement_and_deletion(three: Cluster) -> None:

@@ -42,8 +42,8 @@ from felix.proto.queries import (
     WatchUpdates,
 )
 from felix.proto.raft import Membership
-from felix.proto.resources import Key
 from felix.proto.reports import AnyReport, ReportApplied, ReportHealth
+from felix.proto.resources import Key
 from felix.proto.rpc import Answer, AnyRequest
 from felix.proto.updates import SnapshotChunk, UpdateBatch
 from felix.storage.sealed import Sealer

@@ -22,8 +22,15 @@ from felix.proto.codec import Decoder, encode
 from felix.proto.commands import CreateTenant
 from felix.proto.errors import Forbidden, NotFound, Unauthorized
 from felix.proto.ids import Index, NodeId, Term
+from felix.proto.placement_commands import (
+    CancelDrain,
+    DeregisterBroker,
+    DrainBroker,
+    RegisterBroker,
+)
 from felix.proto.queries import GetBackup, GetCluster, GetSnapshot, GetTenant, WatchUpdates
 from felix.proto.raft import Heartbeat
+from felix.proto.reports import ReportApplied, ReportHealth
 from felix.proto.rpc import PROTOCOL, AnyRequest, Reply, Request
 from felix.transport.allow_list import AllowList, KeyChange, Owner
 from felix.transport.curve import (
@@ -247,6 +254,31 @@ def test_a_broker_may_only_read_the_metadata() -> None:
     ):  # fmt: skip
         with pytest.raises(Forbidden):
             rpc_access.admit(incoming(refused, ben))
+
+
+def test_a_broker_speaks_for_itself_and_no_other_broker() -> None:
+    ben = Owner("broker", "ben")
+    by_pod = {"pod_name": "ben"}
+    for mine in (
+        RegisterBroker(broker_id="ben", address="h:1", boot_id="b"),
+        RegisterBroker(broker_id="auto", address="h:1", boot_id="b", metadata=by_pod),
+        DeregisterBroker(broker_id="ben", broker_epoch=1),
+        DrainBroker(broker_id="ben"),
+        ReportHealth(broker_id="ben", broker_epoch=1),
+        ReportApplied(broker_id="ben", broker_epoch=1),
+    ):
+        assert rpc_access.admit(incoming(mine, ben)).request.principal == "broker:ben"
+    for other in (
+        RegisterBroker(broker_id="bea", address="h:1", boot_id="b"),
+        RegisterBroker(broker_id="auto", address="ben:1", boot_id="b", metadata={"pod_name": "x"}),
+        DeregisterBroker(broker_id="bea", broker_epoch=1),
+        DrainBroker(broker_id="bea"),
+        ReportHealth(broker_id="bea", broker_epoch=1),
+        ReportApplied(broker_id="bea", broker_epoch=1),
+        CancelDrain(broker_id="ben"),
+    ):
+        with pytest.raises(Forbidden):
+            rpc_access.admit(incoming(other, ben))
 
 
 def test_an_operator_does_everything_under_its_own_name() -> None:
