@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.support.idp_server import IdpServer
-from tests.support.site import Site
+from tests.support.dev_site import Site
 
 CALLS = 50
 

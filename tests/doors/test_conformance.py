@@ -12,7 +12,7 @@ import pytest
 from jwt.algorithms import OKPAlgorithm
 
 from tests.support.idp_server import IdpServer
-from tests.support.site import Site, issuer_of, principal_of
+from tests.support.dev_site import Site, issuer_of, principal_of
 from tests.support.waiting import eventually
 
 FEEDS = ("tenants", "namespaces", "streams", "caches")

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import ECAlgorithm
 
 from tests.support.idp_server import IdpServer
-from tests.support.site import AUDIENCE, Site
+from tests.support.dev_site import AUDIENCE, Site
 
 Part = dict[str, Any]
 

@@ -12,7 +12,7 @@ import pytest
 
 from felix.http.routes import ROUTES
 from tests.support.idp_server import IdpServer
-from tests.support.site import Answer, Site, principal_of
+from tests.support.dev_site import Answer, Site, principal_of
 from tests.support.waiting import eventually
 
 UNNAMED = ("", " ", "a b", "a/b", "a:b", "a*", "a%2Fb", "..", "snapshot", "changes", "x" * 256, "é")
