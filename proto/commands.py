@@ -287,7 +287,8 @@ class GrantRefresh(Command, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
 
 
 class UseRefresh(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """Trade a refresh token for its successor. Answer: `RefreshGrant` of the successor.
+    """Trade a refresh token for its successor. Answer: `RefreshGrant` of the successor, also when
+    the very same trade comes again before the successor was used.
 
     Errors: unauthorized (unknown, expired, revoked; used before, which ends its whole family),
     conflict (there is one with `next_id`).
