@@ -303,7 +303,7 @@ class UseRefresh(Command, frozen=True, omit_defaults=True, kw_only=True, gc=Fals
 
 class RevokeTokens(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Void every token of a principal, or of everyone (`*`), that was issued up to now. Answer:
-    `Done`. Errors: not_found (tenant).
+    `Done`. Errors: not_found (tenant), unprocessable (a group: tokens do not say all of theirs).
     """
 
     tenant_id: str
