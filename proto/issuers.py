@@ -42,20 +42,19 @@ def check_issuer(pointer: str, text: str, *, has_address: bool) -> None:
 
 
 def _why_not(text: str, *, has_address: bool) -> str | None:
-    if not text.strip():
-        return "must not be blank"
-    if len(text) > ISSUER_CHARS_MAX:
-        return f"must have at most {ISSUER_CHARS_MAX} characters"
-    if any(character.isspace() for character in text):
-        return "must have no blanks"
-    if not text.isprintable():
-        return "must be printable"
-    if "|" in text:
+    wrong = {
+        "must not be blank": not text.strip(),
+        f"must have at most {ISSUER_CHARS_MAX} characters": len(text) > ISSUER_CHARS_MAX,
+        "must have no blanks": any(character.isspace() for character in text),
+        "must be printable": not text.isprintable(),
         # Principals are named by a hash over `issuer|subject` (contract, chapter 15, S11).
-        return "must have no | in it"
-    if "#" in text:
+        "must have no | in it": "|" in text,
         # Groups are named `issuer#group`.
-        return "must have no # in it"
+        "must have no # in it": "#" in text,
+    }
+    for why, is_so in wrong.items():
+        if is_so:
+            return why
     if text.lower().startswith(_WEB) or not has_address:
         if is_absolute_url(text):
             return None
