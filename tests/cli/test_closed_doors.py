@@ -171,10 +171,26 @@ def test_lists_in_the_environment_have_commas(tmp_path: Path) -> None:
 
 
 def test_a_key_stays_published_longer_than_its_tokens_live(tmp_path: Path) -> None:
-    changes = {"auth": {"token_lifetime_s": 600}, "keys": {"retire_after_s": 659}}
-    assert "keys.retire_after_s: at least 660" in problems_of(tmp_path, with_changes(**changes))
-    changes["keys"] = {"retire_after_s": 660}
-    load(file_of(tmp_path, with_changes(**changes)), {})
+    for auth, least_s, why in (
+        ({"token_lifetime_s": 600}, 1500, "auth.identity_age_max_s"),
+        ({"token_lifetime_s": 600, "identity_age_max_s": 100}, 700, "auth.identity_age_max_s"),
+        ({"token_lifetime_s": 600, "identity_age_max_s": 1}, 660, "60 s of skew"),
+    ):
+        keys = {"retire_after_s": least_s - 1}
+        said = problems_of(tmp_path, with_changes(auth=auth, keys=keys))
+        assert f"keys.retire_after_s: at least {least_s} (auth.token_lifetime_s and {why})" in said
+        keys = {"retire_after_s": least_s}
+        load(file_of(tmp_path, with_changes(auth=auth, keys=keys)), {})
+
+
+def test_a_key_is_published_until_every_broker_has_seen_it_before_it_signs(tmp_path: Path) -> None:
+    for lead_s in (0, 3600, 3899):
+        said = problems_of(tmp_path, with_changes(keys={"publish_lead_s": lead_s}))
+        assert "keys.publish_lead_s: at least 3900: brokers keep a key set for 3600 s" in said
+        assert "insecure: true" in said
+    load(file_of(tmp_path, with_changes(keys={"publish_lead_s": 3900})), {})
+    trial = with_changes(keys={"publish_lead_s": 0}, insecure=True)
+    assert load(file_of(tmp_path, trial), {}).keys.publish_lead_s == 0
 
 
 def test_a_node_does_not_run_without_a_kek_and_says_how_to_make_one(
