@@ -184,8 +184,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     oidc_allowed_algorithms: tuple[OidcAlgorithm, ...] = ("ES256",)
     """By which identity providers may sign."""
     insecure: bool = False
-    """Listeners that other machines can reach may do without TLS and CURVE, and keys may sign before
-    every broker has seen them."""
+    """Listeners that other machines can reach may do without TLS and CURVE, and keys may sign
+    before every broker has seen them."""
     cluster: ClusterConfig = ClusterConfig()
     listen: ListenConfig = ListenConfig()
     http: HttpConfig = HttpConfig()
