@@ -175,6 +175,14 @@ def test_a_refresh_whose_answer_was_lost_is_repeated_with_its_idempotency_key(
     assert refused(thief) == (401, "unauthorized")
 
 
+def test_to_revoke_a_group_is_refused_with_what_to_do_instead(world: Realm) -> None:
+    path = f"{ACME}/principals/group:ops/revoke"
+    result = world.as_(world.token("alice"), "POST", path)
+    assert refused(result) == (422, "unprocessable")
+    assert result.json["details"] == {"pointer": "/principal"}
+    assert "revoke its members one by one" in result.json["message"]
+
+
 def test_a_refresh_token_that_was_made_up_is_401(world: Realm) -> None:
     for made_up in ("", "x", "0" * 32 + "." + "1" * 43, "ü"):
         result = world.client.post(f"{ACME}/token/refresh", {"refresh_token": made_up})
