@@ -72,8 +72,9 @@ def ssl_context(_config: object, _default: Callable[[], ssl.SSLContext]) -> ssl.
 
 def worker_exit(_arbiter: Arbiter, worker: PatientWorker) -> None:
     """Let the app of a worker close what it has opened."""
-    if worker.wsgi is not None:
-        worker.wsgi.close()
+    app = getattr(worker, "wsgi", None)  # a worker that could not make its app has none
+    if app is not None:
+        app.close()
 
 
 def _stop_at_the_end_of(lifeline_fd: int) -> None:

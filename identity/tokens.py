@@ -18,9 +18,10 @@ from felix.identity.principals import groups_still_meant
 from felix.identity.reasons import NotAllowed, NotProven
 from felix.identity.tenants import Rights, Tenant
 from felix.proto.errors import Internal
+from felix.proto.issuers import OWN_ISSUER
 from felix.proto.permissions import CLUSTER_ACTIONS, OPERATOR_TENANT, Permission, read_permission
 
-ISSUER: Final = "felix-auth"
+ISSUER: Final = OWN_ISSUER
 BROKER: Final = "felix-broker"
 CONTROL_PLANE: Final = "felix-controlplane"
 AUDIENCES: Final = (BROKER, CONTROL_PLANE)
