@@ -74,7 +74,7 @@ class Site:
     def __init__(self, node: RunningNode, issuer: str) -> None:
         self.node = node
         self.issuer = issuer
-        self._http = urllib3.PoolManager(retries=False, timeout=20.0)
+        self._http = urllib3.PoolManager(retries=False, timeout=20.0, maxsize=8)
         self._numbers = itertools.count(1)
 
     def ask(
