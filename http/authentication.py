@@ -43,7 +43,7 @@ class Authenticate:
         self._limit = limit
 
     def process_resource(
-        self, req: falcon.Request, resp: falcon.Response, _resource: object, params: dict[str, str]
+        self, req: falcon.Request, _resp: falcon.Response, _resource: object, params: dict[str, str]
     ) -> None:
         """Raises: Unauthorized, Forbidden; NoLeader where nobody can be authenticated now."""
         method = "GET" if req.method == "HEAD" else req.method
@@ -52,13 +52,16 @@ class Authenticate:
         if route is None:
             return  # no method of this path, or a page about the API
         req.context.route, req.context.params = route, params
-        try:
-            req.context.caller = caller = self._caller_of(req, route.access)
-            self._check(caller, route.access, params)
-        except Unauthorized:
+        req.context.caller = caller = self._caller_of(req, route.access)
+        self._check(caller, route.access, params)
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, _resource: object, _succeeded: bool
+    ) -> None:
+        """Make guessing dear, here and where tokens are traded in."""
+        if resp.status_code == 401:
             resp.set_header("WWW-Authenticate", "Bearer")
             self._limit.note_refused(req.remote_addr)
-            raise
 
     def _caller_of(self, req: falcon.Request, access: Access) -> Caller:
         settings = self._settings
