@@ -17,6 +17,7 @@ from felix.http.app import create_app
 from felix.http.rate_limit import BURST_S, CLIENTS_MAX, REFUSAL_COST, RateLimit, client_of
 from felix.http.settings import HttpSettings
 from felix.identity.refusal_log import RefusalLog
+from tests.http.realm import ACME, POLICIES, realm
 from tests.support.local_control_plane import LocalControlPlane
 from tests.support.refusal_trail import RefusalTrail
 
@@ -183,3 +184,20 @@ def test_no_client_gets_more_than_its_burst_and_what_flows_in() -> None:
             now_s += wait_s + 1e-9
             assert not bucket.take(now_s), "the wait was said rightly"
             taken += 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", POLICIES, None),
+        ("POST", f"{ACME}/token/exchange", None),
+        ("POST", f"{ACME}/token/refresh", {"refresh_token": "frt_guess"}),
+    ],
+)
+def test_s16_guessing_is_dear_at_every_door(method: str, path: str, body: object) -> None:
+    with realm(client_requests_per_s=20) as world:
+        answers = [world.as_("x", method, path, json=body) for _ in range(10)]
+        statuses = [one.status_code for one in answers]
+        assert statuses[0] == 401
+        assert answers[0].headers["WWW-Authenticate"] == "Bearer"
+        assert 429 in statuses, "ten of a burst of forty, and each counts as eleven"
