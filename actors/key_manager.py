@@ -60,7 +60,7 @@ class KeyTimes(msgspec.Struct, frozen=True, kw_only=True):
 
     rotation_period_s: int = 90 * 86_400
     publish_lead_s: int = 3_900
-    retire_after_s: int = 1_860
+    retire_after_s: int = 1_800
 
 
 class Clock(msgspec.Struct, frozen=True):

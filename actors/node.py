@@ -250,6 +250,8 @@ class Node:
             if ref is not None and ref.is_alive():
                 with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
                     ref.stop(timeout=STOP_TIMEOUT_S)
+        if self._waiting_refusals.unwritten:
+            log.warning("refusals_not_recorded", count=self._waiting_refusals.unwritten)
         self._context.destroy(linger=0)
         self._data.close()
 

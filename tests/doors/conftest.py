@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dev_site import Site, running_dev
 from tests.support.idp_server import IdpServer, idp_server
-from tests.support.site import Site, running_dev
 
 NODES = 3
 

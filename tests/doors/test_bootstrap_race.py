@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.support.dev_site import Site
 from tests.support.idp_server import IdpServer
-from tests.support.site import Site
 
 CALLS = 50
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dev_site import Site, issuer_of
 from tests.support.idp_server import JWKS_PATH, IdpServer, Mood, idp_server
-from tests.support.site import Site, issuer_of
 
 BOUND_S = 12.0
 """An exchange is answered within this time, whatever a provider does."""
