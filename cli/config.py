@@ -154,7 +154,7 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CurveConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """CURVE for the ZeroMQ listeners; files are read anew when they change."""
+    """CURVE for the ZeroMQ listeners; the allow-list is read anew when it changes."""
 
     secret_key_file: str = ""
     """This node's key pair, made by `felix-controlplane keygen curve`."""
