@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import zmq
 
+from felix.actors.catalog_statistics import CatalogStatistics
 from felix.actors.consensus import TICK_S, Consensus, Leadership, MustStop, RaftStatistics
 from felix.actors.messages import (
     ActorRef,
@@ -31,7 +32,7 @@ from felix.actors.messages import (
     tell_if_alive,
 )
 from felix.actors.replica import Replica
-from felix.actors.service import CatalogStatistics, Service
+from felix.actors.service import Service
 from felix.actors.watchdog import Pulse
 from felix.proto.errors import NotApplied
 from felix.proto.ids import Index

@@ -56,9 +56,9 @@ class Refusals(SocketActor):
 
     @handles(Refusal)
     def _add(self, refusal: Refusal) -> None:
-        if refusal.code != SUCCESS:
+        is_kept = self._queue.add(refusal)
+        if is_kept and refusal.code != SUCCESS:  # of a flood there are as few lines as records
             log.info("request_refused", **line_of(refusal))
-        self._queue.add(refusal)
         self._write_soon()
 
     def _write_soon(self) -> None:

@@ -49,8 +49,8 @@ class RefusalQueue:
         """Count what is not written yet."""
         return len(self._waiting) + len(self._under_way)
 
-    def add(self, refusal: Refusal) -> None:
-        """Take one in, or count it with others, or count it as dropped."""
+    def add(self, refusal: Refusal) -> bool:
+        """Take one in, or count it with others, or count it as dropped. Tell if it is kept."""
         second = refusal.time_ms // 1000
         if second != self._second:
             self._second = second
@@ -62,12 +62,15 @@ class RefusalQueue:
         if first is not None:
             count = first.count + refusal.count
             self._waiting[key] = msgspec.structs.replace(first, count=count)
+            is_kept = False
         elif len(self) < WAITING_MAX:
             self._waiting[key] = _plain(refusal)
+            is_kept = True
         else:
             self._drop(refusal.count)
-            return
+            return False
         self._alike[kind] = number + 1
+        return is_kept
 
     def take(self) -> RecordRefusals | None:
         """Give the next batch, if any; then call `done` or `failed`."""

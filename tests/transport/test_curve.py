@@ -314,7 +314,8 @@ def test_a_request_says_whose_key_it_came_with_and_is_answered_on_its_socket(
             second = server.take(server.socket.recv_multipart())
             assert first is not None
             assert second is not None
-            assert first.caller == RpcCaller(Owner("broker", "ben"), "127.0.0.1")
+            its_key = keys.pair("ben").public
+            assert first.caller == RpcCaller(Owner("broker", "ben"), "127.0.0.1", its_key)
             assert second.caller is None
             for one in (first, second):
                 server.refuse(one.route, one.request.id, NotFound("none"))
