@@ -327,6 +327,7 @@ class Node:
                 settings.newcomer.cluster_id,
                 settings.newcomer.id,
                 self._watch_position,
+                settings.raft.election_ticks_max * TICK_S,
             )
         )
 
