@@ -74,10 +74,8 @@ class RefusalQueue:
         if first is not None:
             count = first.count + refusal.count
             self._waiting[key] = msgspec.structs.replace(first, count=count)
-            is_kept = False
         elif len(self) < WAITING_MAX:
             self._waiting[key] = _plain(refusal)
-            is_kept = True
         else:
             self._drop(refusal.count)
         is_counted = before > 0 or len(self._alike) < WAITING_MAX
