@@ -5,51 +5,26 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 import pytest
 import urllib3
 
 from felix.cli.config import LISTENERS
 from felix.cli.dev import ReadyFile
-from felix.cli.dev_nodes import PORTS_PER_NODE
-from tests.support.cluster import children_of, free_ports, is_free, process_state
+from tests.support.cluster import children_of, is_free, process_state
+from tests.support.dev_cluster import running_dev
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 NODES, BROKERS = 3, 2
-START_S = 60.0
-
-
-@contextmanager
-def dev(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], ReadyFile, Path]]:
-    """Run it until the block ends; give the process, its ready file, and what it prints."""
-    ready, output = folder / "ready.json", folder / "output"
-    command = [sys.executable, "-m", "felix", "dev", "--nodes", str(NODES), "--brokers"]
-    command += [str(BROKERS), "--data-dir", str(folder / "data"), "--ready-file", str(ready)]
-    command += ["--base-port", str(free_ports(NODES * PORTS_PER_NODE)[0])]
-    with output.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
-        try:
-            eventually(lambda: ready.exists() or process.poll() is not None, START_S)
-            assert process.poll() is None, output.read_text()
-            yield process, msgspec.json.decode(ready.read_bytes(), type=ReadyFile), output
-        except BaseException:
-            print(output.read_text())
-            raise
-        finally:
-            process.terminate()  # its nodes end with it, also when it was told before
-            process.wait(60)
 
 
 def test_dev_says_where_everything_is_runs_its_own_example_and_ends_whole() -> None:
     with tempfile.TemporaryDirectory(prefix="felix-test-") as folder:
-        with dev(Path(folder)) as (process, ready, output):
+        with running_dev(Path(folder), NODES, BROKERS) as (process, ready, output):
             assert_the_ready_file_is_right(process, ready)
             assert_the_printed_commands_work(output)
             processes = [node.pid for node in ready.nodes]
