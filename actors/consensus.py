@@ -88,7 +88,7 @@ class StateMachine(Protocol):
 class MustStop(msgspec.Struct, frozen=True):
     """Why a node cannot go on."""
 
-    cause: Literal["removed", "foreign", "diverged", "too_old"]
+    cause: Literal["removed", "foreign", "diverged", "too_old", "config"]
     message: str
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from felix.actors.consensus import Consensus
@@ -52,4 +54,38 @@ def cluster_status(
         change_under_way=core.change_is_under_way,
         feature_level=catalog.feature_level,
         removed=[one.id for one in core.membership_at(core.commit).removed],
+    )
+
+
+def catalog_statistics(
+    catalog: Catalog,
+    *,
+    requests: int,
+    commands_pending: int,
+    queries_pending: int,
+    forwards_pending: int,
+    watchers: int,
+    gaps_repaired: int,
+    snapshots_rendered: int,
+    malformed: int,
+    replies_dropped: int,
+) -> CatalogStatistics:
+    """Put the numbers of the API beside those of the catalog."""
+    brokers = catalog.store.tables["Broker"].rows.values()
+    return CatalogStatistics(
+        applied_index=catalog.applied_index,
+        version=Version(catalog.version),
+        epoch=Epoch(catalog.epoch),
+        digest=catalog.digest,
+        counts=catalog.counts(),
+        brokers=Counter(one.status for one in brokers),
+        requests=requests,
+        commands_pending=commands_pending,
+        queries_pending=queries_pending,
+        forwards_pending=forwards_pending,
+        watchers=watchers,
+        gaps_repaired=gaps_repaired,
+        snapshots_rendered=snapshots_rendered,
+        malformed=malformed,
+        replies_dropped=replies_dropped,
     )

@@ -15,7 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from felix.actors.disk_space import MB
-from felix.actors.node import NodeStatistics
+from felix.actors.node_settings import NodeStatistics
 from felix.core.histogram import HistogramValues
 from felix.proto.brokers import BrokerStatus
 

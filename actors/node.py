@@ -12,22 +12,20 @@ from collections.abc import Callable
 from functools import partial
 from random import SystemRandom
 
-import msgspec
 import pykka
 import structlog
 import zmq
 
 from felix.actors.broker_relay import BrokerRelay
 from felix.actors.brokers_heard import BrokersHeard
-from felix.actors.consensus import TICK_S, Consensus, MustStop, RaftStatistics
-from felix.actors.describing import CatalogStatistics
-from felix.actors.disk_space import DiskSpace, DiskStatistics
+from felix.actors.consensus import TICK_S, Consensus, MustStop
+from felix.actors.disk_space import DiskSpace
 from felix.actors.ending import end_failed
 from felix.actors.enrolment import Enrolment
-from felix.actors.heartbeat_monitor import BeatStatistics, HeartbeatMonitor
-from felix.actors.idp_keys import IdpKeys, IdpStatistics
+from felix.actors.heartbeat_monitor import HeartbeatMonitor
+from felix.actors.idp_keys import IdpKeys
 from felix.actors.key_guard import KeyGuard
-from felix.actors.key_manager import KeyHealth, KeyManager, KeyStatistics, KeyTimes
+from felix.actors.key_manager import KeyHealth, KeyManager
 from felix.actors.local_queries import LocalQueries
 from felix.actors.messages import (
     ActorRef,
@@ -38,32 +36,29 @@ from felix.actors.messages import (
     TurnAway,
     tell_if_alive,
 )
-from felix.actors.placement_planner import PlacementPlanner, PlanStatistics, PlanTimes
+from felix.actors.node_settings import NodeSettings, NodeStatistics
+from felix.actors.placement_planner import PlacementPlanner
 from felix.actors.raft_node import RaftNode, RaftNodeParts
 from felix.actors.refusals import Refusals
 from felix.actors.replica import Replica
 from felix.actors.restoring import older_of, restored
 from felix.actors.service import Service
 from felix.actors.snapshot_writer import (
-    SnapshotStatistics,
     SnapshotWriterActor,
     without_collector,
 )
 from felix.actors.stamping import Stamping
-from felix.actors.watch_fanout import FanoutStatistics, WatchFanout
+from felix.actors.watch_fanout import WatchFanout
 from felix.actors.watch_position import WatchPosition
 from felix.actors.watchdog import Pulse, Watchdog
-from felix.core.brokers.heartbeats import BeatTimes
-from felix.core.catalog.catalog import Catalog, CatalogLimits
-from felix.core.enrolment import Newcomer
-from felix.core.raft.config import RaftConfig
+from felix.core.catalog.catalog import Catalog
 from felix.core.raft.core import RaftCore
 from felix.core.refusals import RefusalQueue
 from felix.proto.identity import BrokerCredentials, Refusal
 from felix.proto.ids import Term
 from felix.proto.levels import TooOld, check_entries
 from felix.proto.queries import ListBrokerCredentials
-from felix.proto.raft import Addresses, Member, Membership
+from felix.proto.raft import Member, Membership
 from felix.storage.data_dir import DataDir
 from felix.storage.errors import StorageError
 from felix.storage.ports import Recovered
@@ -94,52 +89,6 @@ STALL_TIMEOUTS = 2
 """Consensus may stand still for as many of the longest election timeouts."""
 
 log = structlog.get_logger("felix.node")
-
-
-class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node must know to start. Addresses are `host:port`."""
-
-    newcomer: Newcomer
-    """Who this node is."""
-    seeds: dict[str, Addresses]
-    """Where the other members are by the configuration, by name."""
-    listen_peers: str
-    listen_rpc: str
-    listen_watch: str
-    rpc_local: str
-    """Endpoint of the RPC socket for this machine (`ipc://...`)."""
-    raft: RaftConfig = RaftConfig()
-    catalog: CatalogLimits = CatalogLimits()
-    snapshot_entries: int = 20_000
-    trail_entries: int = 10_000
-    in_flight_max: int = 4096
-    applied_lag_max: int = 10_000
-    """A node that has this many entries still to apply is not ready."""
-    disk_free_min_mb: int = 256
-    """With less space on the disk only deletes are taken; 0: never mind."""
-    idp_private_addresses: bool = False
-    """Identity providers may be at private addresses, and at loopback ones without TLS."""
-    keys: KeyTimes = KeyTimes()
-    beats: BeatTimes = BeatTimes()
-    planning: PlanTimes = PlanTimes()
-
-
-class NodeStatistics(msgspec.Struct, frozen=True):
-    """All actors' numbers at one moment."""
-
-    raft: RaftStatistics
-    catalog: CatalogStatistics
-    fanout: FanoutStatistics
-    snapshots: SnapshotStatistics
-    disk: DiskStatistics
-    refusals_dropped: int
-    """Refused requests that are missing in the audit trail."""
-    handshake_failures: dict[tuple[str, str], int]
-    """By socket and reason."""
-    idp: IdpStatistics
-    keys: KeyStatistics
-    beats: BeatStatistics
-    planning: PlanStatistics
 
 
 class Node:
@@ -263,6 +212,8 @@ class Node:
             if ref is not None and ref.is_alive():
                 with contextlib.suppress(pykka.Timeout, pykka.ActorDeadError):
                     ref.stop(timeout=STOP_TIMEOUT_S)
+        if self._waiting_refusals.unwritten:
+            log.warning("refusals_not_recorded", count=self._waiting_refusals.unwritten)
         self._context.destroy(linger=0)
         self._data.close()
 
@@ -346,6 +297,7 @@ class Node:
                 settings.newcomer.cluster_id,
                 settings.newcomer.id,
                 self._watch_position,
+                settings.raft.election_ticks_max * TICK_S,
             )
         )
 

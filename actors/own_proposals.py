@@ -1,4 +1,4 @@
-"""Commands that actors of this node have decided on, on their way through the log."""
+"""Commands on their way through the log: others', and what actors of this node have decided."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from felix.core.catalog.idempotency import Result
 from felix.proto.commands import AnyCommand
 from felix.proto.errors import ErrorReply, FelixError
 from felix.proto.rpc import PROTOCOL, Request
+from felix.transport.rpc_server import Incoming
+
+
+class Pending(msgspec.Struct, frozen=True, gc=False):
+    """A command in the log that is not committed yet."""
+
+    incoming: Incoming
+    deadline: float
 
 
 class _Batch(msgspec.Struct):

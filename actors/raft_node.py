@@ -161,6 +161,7 @@ class RaftNode(SocketActor):
             stood_still=passed > TICKS_AT_ONCE_MAX,
             inbox_is_empty=self._peers_closed_at is None and not self._peers.inbox.poll(0),
         )
+        self._replica.tell_age(self._consensus.age_s)
         self._service.sweep()
         asleep = min(TICKS_ASLEEP_MAX, self._consensus.ticks_until_due)
         self.after(max(0.0, self._last_tick + asleep * TICK_S - now), message)

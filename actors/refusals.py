@@ -10,7 +10,7 @@ import structlog
 
 from felix.core.catalog.audit import SUCCESS
 from felix.core.catalog.audit_subjects import subject_of
-from felix.core.refusals import RefusalQueue, line_of
+from felix.core.refusals import RefusalQueue, folded, line_of
 from felix.proto.cluster import AddMember, AnyOperation, Operation, RemoveMember, UpdateMember
 from felix.proto.command import Command
 from felix.proto.commands import Stamp
@@ -52,14 +52,14 @@ class Refusals(SocketActor):
     def acquire(self) -> None:
         """Go on with what an actor before this one left."""
         self._queue.put_back()
-        if len(self._queue):
+        if self._queue.unwritten:
             self._write_soon()
 
     @handles(Refusal)
     def _add(self, refusal: Refusal) -> None:
-        if refusal.code != SUCCESS:
+        is_shown = self._queue.add(refusal)
+        if is_shown and refusal.code != SUCCESS:
             log.info("request_refused", **line_of(refusal))
-        self._queue.add(refusal)
         self._write_soon()
 
     def _write_soon(self) -> None:
@@ -79,7 +79,9 @@ class Refusals(SocketActor):
             self._queue.failed(error)
         else:
             self._queue.done()
-        if len(self._queue):
+            for one in folded(batch):
+                log.info("requests_refused", **line_of(one))
+        if self._queue.unwritten:
             self._write_soon()
 
 

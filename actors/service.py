@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence, Sized
 
 import msgspec
@@ -19,13 +18,13 @@ from felix.actors import rpc_access
 from felix.actors.backups import Backups
 from felix.actors.broker_relay import BrokerRelay
 from felix.actors.consensus import Consensus, Leadership
-from felix.actors.describing import CatalogStatistics, cluster_status
+from felix.actors.describing import CatalogStatistics, catalog_statistics, cluster_status
 from felix.actors.disk_space import DiskSpace
 from felix.actors.leaderless import Leaderless
 from felix.actors.local_queries import LocalQueries
 from felix.actors.messages import Propose
 from felix.actors.operations import Operations
-from felix.actors.own_proposals import OwnProposals
+from felix.actors.own_proposals import OwnProposals, Pending
 from felix.actors.read_gate import ReadGate
 from felix.actors.refusals import noted
 from felix.actors.renderings import Rendered, Renderings, chunk_of
@@ -51,9 +50,10 @@ from felix.proto.errors import (
     Overloaded,
     ShuttingDown,
     TransferRefused,
+    from_reply,
 )
 from felix.proto.identity import Refusal
-from felix.proto.ids import Epoch, Index, NodeId, Term, Version
+from felix.proto.ids import Index, NodeId, Term
 from felix.proto.queries import (
     AnyQuery,
     GetBackup,
@@ -76,13 +76,6 @@ CLUSTER_FORWARD_TIMEOUT_S = 1.0
 RETRY_AFTER_MS = 100
 FORMER_LEADER_PATIENCE_S = 0.3
 """One that handed leadership over says within this time what became of a request."""
-
-
-class _Pending(msgspec.Struct, frozen=True, gc=False):
-    """A command in the log that is not committed yet."""
-
-    incoming: Incoming
-    deadline: float
 
 
 class Service:
@@ -121,7 +114,7 @@ class Service:
         self._note = note
         self._leadership = Leadership(Term(0), None, is_leader=False)
         self._tokens = 0
-        self._commands: dict[int, _Pending] = {}
+        self._commands: dict[int, Pending] = {}
         self._own = OwnProposals()
         self._reads = ReadGate()
         self._operations = Operations(consensus)
@@ -146,7 +139,7 @@ class Service:
         try:
             admitted = rpc_access.admit(incoming)
         except FelixError as error:
-            self._refuse(incoming, error)
+            self._refuse(rpc_access.in_the_name_of_its_owner(incoming), error)
         else:
             self.hear_request(admitted)
 
@@ -200,7 +193,7 @@ class Service:
             self._pass_on(incoming, request.timeout_ms / 1000)
             return
         deadline = time.monotonic() + request.timeout_ms / 1000
-        self._commands[self._propose(request, command)] = _Pending(incoming, deadline)
+        self._commands[self._propose(request, command)] = Pending(incoming, deadline)
 
     def _propose(self, request: Request, command: AnyCommand) -> int:
         self._check_level(command)
@@ -292,6 +285,8 @@ class Service:
         found = self._forwarder.take(frames)
         if found is not None:
             incoming, reply = found
+            if reply.error is not None:
+                self._note_refused(incoming, from_reply(reply.error), is_proposed=True)
             self._rpc.relay(incoming.route, reply)
 
     def _end_forwarded(self, is_hopeless: Callable[[Forwarded], bool], error: FelixError) -> None:
@@ -493,7 +488,16 @@ class Service:
                 self._refuse(incoming, error)
 
     def _refuse(self, incoming: Incoming, error: FelixError) -> None:
+        self._note_refused(incoming, error)
         self._rpc.refuse(incoming.route, incoming.request.id, error)
+
+    def _note_refused(
+        self, incoming: Incoming, error: FelixError, *, is_proposed: bool = False
+    ) -> None:
+        if rpc_access.is_noted(incoming, error, is_proposed=is_proposed):
+            refusal = noted(incoming.request, time.time_ns() // 1_000_000, error)
+            reason = rpc_access.reason_of(incoming, error)
+            self._note(msgspec.structs.replace(refusal, reason=reason))
 
     def _age_ms(self) -> int:
         return int(self._consensus.age_s * 1000)
@@ -539,14 +543,8 @@ class Service:
 
     def statistics(self) -> CatalogStatistics:
         """Read the numbers."""
-        catalog = self._replica.catalog
-        return CatalogStatistics(
-            applied_index=catalog.applied_index,
-            version=Version(catalog.version),
-            epoch=Epoch(catalog.epoch),
-            digest=catalog.digest,
-            counts=catalog.counts(),
-            brokers=Counter(one.status for one in catalog.store.tables["Broker"].rows.values()),
+        return catalog_statistics(
+            self._replica.catalog,
             requests=self._requests,
             commands_pending=len(self._commands),
             queries_pending=len(self._reads),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -25,16 +26,20 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 
 
 class WatchPosition:
-    """Two numbers with one writer each, so that a commit wakes nobody when nobody listens.
+    """Three values with one writer each, so that a commit wakes nobody when nobody listens.
 
-    RaftNode writes `position`, WatchFanout writes `subscribers`; each is replaced whole.
+    RaftNode writes `position` and `current_at`, WatchFanout writes `subscribers`; each is replaced
+    whole.
     """
 
-    __slots__ = ("_digests", "position", "subscribers")
+    __slots__ = ("_digests", "current_at", "position", "subscribers")
 
     def __init__(self) -> None:
         self.position: Position | None = None
         self.subscribers = 0
+        self.current_at = -math.inf
+        """The last moment of which this node is known to have everything; monotonic. A process that
+        stood still finds here, before anything else has run again, that this is long ago."""
         self._digests: dict[tuple[int, int], str] = {}
         """By epoch and version; RaftNode's alone."""
 

@@ -149,9 +149,11 @@ class KeysConfig(Discreet, frozen=True, kw_only=True):
     rotation_period_s: Positive = 90 * 86_400
     """For tenants that name none of their own."""
     publish_lead_s: NotNegative = 3_900
-    """A key is published for so long before it signs: brokers look once an hour."""
-    retire_after_s: NotNegative = 1_860
-    """A key that signs no more stays published for so long: until none of its tokens is taken."""
+    """A key is published for so long before it signs: brokers look once an hour, and what they see
+    may be five minutes old."""
+    retire_after_s: NotNegative = 1_800
+    """A key that signs no more stays published for so long: at least a token's lifetime, and
+    `auth.identity_age_max_s`, for which a node may not have heard that it is to sign no more."""
 
 
 class BootstrapConfig(Discreet, frozen=True, kw_only=True):
@@ -174,7 +176,7 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CurveConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """CURVE for the ZeroMQ listeners; files are read anew when they change."""
+    """CURVE for the ZeroMQ listeners; the allow-list is read anew when it changes."""
 
     secret_key_file: str = ""
     """This node's key pair, made by `felix-controlplane keygen curve`."""
@@ -204,7 +206,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     oidc_allowed_algorithms: tuple[OidcAlgorithm, ...] = ("ES256",)
     """By which identity providers may sign."""
     insecure: bool = False
-    """Listeners that other machines can reach may do without TLS and CURVE."""
+    """Listeners that other machines can reach may do without TLS and CURVE, and keys may sign
+    before every broker has seen them."""
     cluster: ClusterConfig = ClusterConfig()
     listen: ListenConfig = ListenConfig()
     http: HttpConfig = HttpConfig()

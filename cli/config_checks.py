@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from felix.cli.config import LISTENERS, Config
+from felix.http.signing_keys import JWKS_MAX_AGE_S
 from felix.http.tls import BadCertificate, load_context
 from felix.proto.addresses import is_address
 
@@ -21,8 +22,8 @@ _WHAT_A_TOKEN_IS: Final = (
 )
 _CLOCK_SKEW_S: Final = 60
 """Brokers take a token for so long after its end."""
-BROKERS_LOOK_EVERY_S: Final = 3600
-"""Existing ones keep a tenant's keys for so long (contract, section 11.5)."""
+_BROKERS_KEEP_JWKS_S: Final = 3_600
+"""They do not look again before, not even for a key that they do not know (contract, 11.5)."""
 _MAKE_KEK: Final = "make one: felix-controlplane keygen kek --out FILE"
 _OR_INSECURE: Final = "or say `insecure: true`"
 
@@ -36,7 +37,6 @@ def problems_of(config: Config) -> list[str]:
         *_exposure_problems(config),
         *_bootstrap_problems(config),
         *_pair_problems(config),
-        *_key_time_problems(config),
     ]
 
 
@@ -70,26 +70,6 @@ def _text(path: str) -> str:
     return Path(path).read_text(encoding="utf-8").strip() if path else ""
 
 
-def _key_time_problems(config: Config) -> list[str]:
-    """A key must be known before it signs, and stay until nothing that it signed is taken."""
-    keys, auth = config.keys, config.auth
-    problems = []
-    # A node that hears nothing signs with what it knows for as long as it is believed.
-    least_s = auth.identity_age_max_s + auth.token_lifetime_s + _CLOCK_SKEW_S
-    if keys.retire_after_s < least_s:
-        problems.append(
-            f"keys.retire_after_s: at least {least_s} (auth.identity_age_max_s, "
-            f"auth.token_lifetime_s and {_CLOCK_SKEW_S} s more), or tokens outlive the key that "
-            "proves them"
-        )
-    if 0 < keys.publish_lead_s <= BROKERS_LOOK_EVERY_S:
-        problems.append(
-            f"keys.publish_lead_s: brokers look for keys every {BROKERS_LOOK_EVERY_S} s: give "
-            "more, or 0 where all of them follow the watch"
-        )
-    return problems
-
-
 def _timing_problems(config: Config) -> list[str]:
     raft = config.raft
     problems = []
@@ -99,6 +79,29 @@ def _timing_problems(config: Config) -> list[str]:
         problems.append("raft.election_min_ms: at least 4 heartbeats, or a hiccup deposes leaders")
     if raft.election_max_ms < 1.5 * raft.election_min_ms:
         problems.append("raft.election_max_ms: at least 1.5 times the shortest, or votes split")
+    return problems + _key_time_problems(config)
+
+
+def _key_time_problems(config: Config) -> list[str]:
+    """Find times that would leave somebody with a token and nobody with the key that proves it."""
+    auth, keys = config.auth, config.keys
+    problems = []
+    last_s = max(auth.identity_age_max_s, _CLOCK_SKEW_S)
+    least_s = auth.token_lifetime_s + last_s
+    if keys.retire_after_s < least_s:
+        last = "auth.identity_age_max_s" if last_s > _CLOCK_SKEW_S else f"{_CLOCK_SKEW_S} s of skew"
+        problems.append(
+            f"keys.retire_after_s: at least {least_s} (auth.token_lifetime_s and {last}): a node "
+            "may sign so long with a key that it has not heard is retired, and its tokens would "
+            "outlive the key that proves them"
+        )
+    seen_s = _BROKERS_KEEP_JWKS_S + JWKS_MAX_AGE_S
+    if keys.publish_lead_s < seen_s and not config.insecure:
+        problems.append(
+            f"keys.publish_lead_s: at least {seen_s}: brokers keep a key set for "
+            f"{_BROKERS_KEEP_JWKS_S} s, and caches on the way for {JWKS_MAX_AGE_S} s, and would "
+            f"refuse the tokens of a key that they have not seen; for a trial, {_OR_INSECURE[3:]}"
+        )
     return problems
 
 

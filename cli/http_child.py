@@ -6,13 +6,19 @@ import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 
+from felix.actors.consensus import MustStop
 from felix.cli.config import Config
 from felix.cli.config_checks import bootstrap_tokens
-from felix.http.gunicorn_command import gunicorn_command, gunicorn_environment, put_settings
+from felix.http.gunicorn_command import (
+    APP_LOAD_ERROR,
+    gunicorn_command,
+    gunicorn_environment,
+    put_settings,
+)
 from felix.http.settings import HttpSettings
 from felix.identity.settings import IdentitySettings
 
@@ -64,12 +70,17 @@ def http_settings(config: Config, rpc_local: str) -> HttpSettings:
 
 
 @contextlib.contextmanager
-def http_processes(config: Config, rpc_local: str) -> Iterator[None]:
-    """Run gunicorn, start it anew when it dies, and end it within the drain timeout."""
+def http_processes(
+    config: Config, rpc_local: str, must_stop: Callable[[MustStop], None]
+) -> Iterator[None]:
+    """Run gunicorn, start it anew when it dies, and end it within the drain timeout.
+
+    `must_stop` is told, in another thread, when it cannot use the configuration.
+    """
     grace_s = config.shutdown_drain_timeout_ms / 1000
     settings = http_settings(config, rpc_local)
     lifeline, ours = os.pipe()  # the child reads; our end closes with us, however we end
-    child = HttpChild(settings, lifeline)
+    child = HttpChild(settings, lifeline, must_stop)
     child.start()
     try:
         yield
@@ -83,8 +94,11 @@ def http_processes(config: Config, rpc_local: str) -> Iterator[None]:
 class HttpChild:
     """The gunicorn process of a node."""
 
-    def __init__(self, settings: HttpSettings, lifeline: int) -> None:
+    def __init__(
+        self, settings: HttpSettings, lifeline: int, must_stop: Callable[[MustStop], None]
+    ) -> None:
         """`lifeline` is the reading end of a pipe whose other end this process holds."""
+        self._must_stop = must_stop
         self._command = gunicorn_command(settings)
         self._settings_fd = put_settings(settings)
         self._lifeline = lifeline
@@ -123,6 +137,11 @@ class HttpChild:
     def _watch(self) -> None:
         while not self._stopping.wait(CHILD_CHECK_S):
             code = self._process.poll()
+            if code == APP_LOAD_ERROR:
+                # It would be the same the next time, and every second after that.
+                said = "the HTTP processes cannot use the configuration; they have said why"
+                self._must_stop(MustStop("config", said))
+                return
             if code is not None:
                 log.error("the HTTP processes ended, starting them anew", exit_code=code)
                 if self._stopping.wait(CHILD_RESTART_S):

@@ -25,7 +25,7 @@ from felix.cli.config import LISTENERS, Config
 from felix.cli.doors import open_doors
 from felix.cli.http_child import http_processes
 from felix.cli.opening import open_data_dir, start_anew
-from felix.cli.options import EXIT_START
+from felix.cli.options import EXIT_CONFIG, EXIT_START
 from felix.cli.settings import node_curve, node_settings, sealer_of
 from felix.core.catalog.dump import BadDump
 from felix.http.probes import ProbeServer, create_probe_app
@@ -40,7 +40,7 @@ SOCKET_PATH_BYTES_MAX = 100
 """Linux takes 107."""
 EXIT_REMOVED = 74
 """The cluster has let this node go; starting it again leads nowhere."""
-EXITS: Final = {"removed": EXIT_REMOVED, "too_old": EXIT_TOO_OLD}
+EXITS: Final = {"removed": EXIT_REMOVED, "too_old": EXIT_TOO_OLD, "config": EXIT_CONFIG}
 
 log = structlog.get_logger("felix.serve")
 
@@ -116,7 +116,7 @@ def _serve(config: Config, stop: Stop) -> MustStop | None:
         stack.enter_context(_probes(config, node))
         with contextlib.ExitStack() as face:
             if config.http.enabled:
-                face.enter_context(http_processes(config, rpc_local))
+                face.enter_context(http_processes(config, rpc_local, stop.must_stop))
             _announce(config, data.identity)
             stop.wait()
             why = None if stop.was_signalled else stop.why

@@ -22,6 +22,7 @@ from felix.cli.serve import serve
 from felix.core.catalog.dump import BadDump
 from felix.proto.levels import EXIT_TOO_OLD, TooOld
 from felix.storage.errors import StorageError
+from felix.storage.sealed import Unsealable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,6 +41,8 @@ def serve_command(path: Path | None) -> None:
         sys.exit(serve(config))
     except TooOld as error:
         end(EXIT_TOO_OLD, str(error))
+    except Unsealable as error:  # the files were good a moment ago, when they were checked
+        end(EXIT_CONFIG, str(error))
     except (OSError, StorageError, BadDump) as error:
         end(EXIT_START, str(error))
 

@@ -8,7 +8,7 @@ import structlog
 
 from felix.actors.consensus import TICK_S
 from felix.actors.key_manager import KeyTimes
-from felix.actors.node import NodeSettings
+from felix.actors.node_settings import NodeSettings
 from felix.actors.placement_planner import PlanTimes
 from felix.cli.config import LISTENERS, Config, MemberConfig
 from felix.core.brokers.heartbeats import BeatTimes

@@ -35,7 +35,7 @@ class RefusalQueue:
 
     def __init__(self, node: str) -> None:
         """`node` says in the trail who had no room for more."""
-        self._node = node
+        self._node = "".join(one if one.isprintable() else "?" for one in node)[:TEXT_CHARS_MAX]
         self._waiting: dict[tuple[int, int, _Kind], Refusal] = {}
         self._under_way: dict[tuple[int, int, _Kind], Refusal] = {}
         self._second = 0
@@ -49,14 +49,26 @@ class RefusalQueue:
         """Count what is not written yet."""
         return len(self._waiting) + len(self._under_way)
 
-    def add(self, refusal: Refusal) -> None:
-        """Take one in, or count it with others, or count it as dropped."""
+    @property
+    def unwritten(self) -> int:
+        """How many requests the trail does not know of yet, dropped ones included."""
+        waiting = sum(one.count for one in self._waiting.values())
+        under_way = sum(one.count for one in self._under_way.values())
+        return waiting + under_way + self._dropped + self._dropped_under_way
+
+    def add(self, refusal: Refusal) -> bool:
+        """Take one in, or count it with others, or count it as dropped.
+
+        Tell whether it is one of the first that are alike within a second: others are not worth a
+        line of a log, which somebody who sends many could fill.
+        """
         second = refusal.time_ms // 1000
         if second != self._second:
             self._second = second
             self._alike.clear()
         kind = _kind_of(refusal)
-        number = min(self._alike.get(kind, 0), ALONE_PER_S - 1)
+        before = self._alike.get(kind, 0)
+        number = min(before, ALONE_PER_S - 1)
         key = (second, number, kind)
         first = self._waiting.get(key)
         if first is not None:
@@ -66,8 +78,10 @@ class RefusalQueue:
             self._waiting[key] = _plain(refusal)
         else:
             self._drop(refusal.count)
-            return
-        self._alike[kind] = number + 1
+        is_counted = before > 0 or len(self._alike) < WAITING_MAX
+        if is_counted:
+            self._alike[kind] = number + 1
+        return is_counted and before < ALONE_PER_S
 
     def take(self) -> RecordRefusals | None:
         """Give the next batch, if any; then call `done` or `failed`."""
@@ -130,6 +144,11 @@ def _plain(refusal: Refusal) -> Refusal:
         if len(text) > TEXT_CHARS_MAX or not text.isascii():
             texts[name] = text[:TEXT_CHARS_MAX].encode("utf-8", "replace").decode()
     return msgspec.structs.replace(refusal, **texts) if texts else refusal
+
+
+def folded(batch: RecordRefusals) -> list[Refusal]:
+    """List what stands for several requests; of all but the first there was no line in a log."""
+    return [one for one in batch.refusals if one.count > 1]
 
 
 def line_of(refusal: Refusal) -> dict[str, str | int]:

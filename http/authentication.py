@@ -53,12 +53,15 @@ class Authenticate:
             return  # no method of this path, or a page about the API
         req.context.route, req.context.params = route, params
         req.context.access = route.access
-        try:
-            req.context.caller = caller = self._caller_of(req, route.access)
-            self._check(caller, route.access, params)
-        except Unauthorized:
+        req.context.caller = caller = self._caller_of(req, route.access)
+        self._check(caller, route.access, params)
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, _resource: object, _succeeded: bool
+    ) -> None:
+        """Make guessing dear, here and where tokens are traded in."""
+        if resp.status_code == 401:
             self._limit.note_refused(req.remote_addr)
-            raise
 
     def _caller_of(self, req: falcon.Request, access: Access) -> Caller:
         settings = self._settings

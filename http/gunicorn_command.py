@@ -28,6 +28,8 @@ from felix.http.settings import HttpSettings
 
 SETTINGS_VARIABLE: Final = "FELIX_HTTP_SETTINGS_FD"
 LIFELINE_VARIABLE: Final = "FELIX_HTTP_LIFELINE_FD"
+APP_LOAD_ERROR: Final = 4
+"""gunicorn's exit code when a worker cannot use what it was told."""
 APP: Final = "felix.http.wsgi:get_app()"
 
 

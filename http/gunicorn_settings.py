@@ -32,7 +32,7 @@ keepalive = _settings.keepalive_s
 graceful_timeout = _settings.graceful_timeout_s
 limit_request_line = 8190
 limit_request_fields = 64
-limit_request_field_size = 32_768  # a token may name hundreds of groups
+limit_request_field_size = (32 << 10) + 64  # a token of 32 kB, and the words in front of it
 control_socket_disable = True  # it would write below $HOME, which may be read-only
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - memory
 accesslog = None  # the app writes one structured line for each request
@@ -72,8 +72,9 @@ def ssl_context(_config: object, _default: Callable[[], ssl.SSLContext]) -> ssl.
 
 def worker_exit(_arbiter: Arbiter, worker: PatientWorker) -> None:
     """Let the app of a worker close what it has opened."""
-    if worker.wsgi is not None:
-        worker.wsgi.close()
+    app = getattr(worker, "wsgi", None)  # a worker that could not make its app has none
+    if app is not None:
+        app.close()
 
 
 def _stop_at_the_end_of(lifeline_fd: int) -> None:

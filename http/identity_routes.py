@@ -67,6 +67,7 @@ _TOKENS: Final = (
         request=bodies.RefreshBody,
         response=views.TokenView,
         refusals=(401, 403, 415, 422),
+        parameters=(KEY,),
     ),
     Route(
         method="POST",

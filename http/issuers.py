@@ -16,6 +16,7 @@ from felix.http.rights import caller_of, is_operator
 from felix.proto.commands import DeleteIssuer, NewIssuer, PutIssuer
 from felix.proto.errors import Forbidden, NotFound, ValidationFailed
 from felix.proto.identity import Done, IdentityView, IdpIssuer, IssuerProbe
+from felix.proto.issuers import check_issuer
 from felix.proto.queries import GetTenantIdentity, ProbeIssuer
 from felix.transport.outbound import FetchFailed, check_url
 
@@ -140,15 +141,18 @@ def new_issuer(body: IssuerBody) -> NewIssuer:
 
 
 def check_urls(issuer: NewIssuer, *, private_allowed: bool, base: str = "") -> None:
-    """Check the addresses that will be fetched; names are resolved and looked at only then.
+    """Check the issuer's name, and the addresses that will be fetched; hosts are resolved and
+    looked at only then.
 
-    An issuer whose keys have an address of their own may be any string. Raises: ValidationFailed.
+    Raises: ValidationFailed; Unprocessable, see `check_issuer`.
     """
+    has_address = issuer.discovery_url is not None or issuer.jwks_url is not None
+    check_issuer(f"{base}/issuer", issuer.issuer, has_address=has_address)
     for member in ("discovery_url", "jwks_url"):
         url = getattr(issuer, member)
         if url is not None:
             _check_url(f"{base}/{member}", url, private_allowed=private_allowed)
-    if issuer.discovery_url is None and issuer.jwks_url is None:
+    if not has_address:
         parts = _check_url(f"{base}/issuer", issuer.issuer, private_allowed=private_allowed)
         if parts.query is not None:
             raise _bad(f"{base}/issuer", "must have no query, for discovery is below it")

@@ -8,17 +8,15 @@ from typing import Final, Protocol
 import falcon
 
 from felix.http.errors import status_and_code
+from felix.http.rate_limit import client_of
 from felix.http.route import Route
 from felix.identity.reasons import Refused, reason_of
-from felix.proto.errors import FelixError
+from felix.proto.errors import DECIDED_AT_APPLY, FelixError, Overloaded
 from felix.proto.identity import Refusal
 from felix.proto.names import NAME_CHARS_MAX
 
-DECIDED_AT_APPLY: Final = frozenset({
-    "already_exists", "already_initialized", "conflict", "forbidden", "key_reused", "key_state",
-    "last_admin", "not_found", "precondition_failed", "unauthorized",
-})  # fmt: skip
-"""With one of these a command that was proposed is in the trail already: it was applied."""
+UNROUTED: Final = "AnyRequest"
+"""What was refused before it was known what it was."""
 _KINDS: Final = ("cache", "stream", "namespace")
 
 
@@ -42,7 +40,10 @@ class NoteRefusals:
         """Note a refusal that the trail would not know of otherwise."""
         error = getattr(req.context, "refusal", None)
         route = getattr(req.context, "route", None)
-        if isinstance(error, FelixError) and route is not None and _is_noted(req, route, error):
+        if route is None:
+            if isinstance(error, Overloaded):
+                self._refusals.add(_too_many(req, error))
+        elif isinstance(error, FelixError) and _is_noted(req, route, error):
             self._refusals.add(_refusal(req, route, error))
 
 
@@ -72,6 +73,21 @@ def _refusal(req: falcon.Request, route: Route, error: FelixError) -> Refusal:
         tenant_id=_shown(params.get("tenant_id", "")),
         namespace=_shown(params.get("namespace", "")),
         object=f"{kind}:{_shown(params[kind])}" if kind else "",
+    )
+
+
+def _too_many(req: falcon.Request, error: Overloaded) -> Refusal:
+    """Describe what the rate limit refused, before anything was looked at.
+
+    All that one client sends is alike, so that however much it is, it is a few records.
+    """
+    return Refusal(
+        time_ms=time.time_ns() // 1_000_000,
+        operation=UNROUTED,
+        code=error.code,
+        reason=error.message,
+        source=client_of(req.remote_addr or ""),
+        request_id=req.context.request_id,
     )
 
 

@@ -8,7 +8,7 @@ import falcon
 from msgspec import UNSET
 
 from felix.http.body_or_query import read_optional
-from felix.http.desk import Desk, answer
+from felix.http.desk import Desk, answer, idempotency_key_of
 from felix.http.identity_bodies import ExchangeBody, RefreshBody
 from felix.http.identity_views import TokenView
 from felix.http.rights import bearer_of
@@ -50,14 +50,16 @@ class Refresh:
         self._desk = desk
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, tenant_id: str) -> None:
-        """Trade a refresh token, once, for a Felix token and the next refresh token."""
+        """Trade a refresh token, once, for a Felix token and the next refresh token.
+
+        A client that did not get the answer repeats the request with its `Idempotency-Key`.
+        """
         body = self._desk.read(req, RefreshBody)
         wish = ExchangeRequest(
             requested=_optional(body.requested), resources=_optional(body.resources)
         )
-        granted = self._desk.gatekeeper.refresh(
-            tenant_id, body.refresh_token, wish, _call(self._desk, req)
-        )
+        call = _call(self._desk, req, idempotency_key_of(req))
+        granted = self._desk.gatekeeper.refresh(tenant_id, body.refresh_token, wish, call)
         answer(resp, _view(granted))
 
 
@@ -87,9 +89,10 @@ class TenantRevocation:
         resp.status = 204
 
 
-def _call(desk: Desk, req: falcon.Request) -> Call:
+def _call(desk: Desk, req: falcon.Request, idempotency_key: str | None = None) -> Call:
     return Call(
         timeout_s=desk.settings.timeout_s,
+        idempotency_key=idempotency_key,
         request_id=req.context.request_id,
         source=req.remote_addr or "",
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import structlog
+from gunicorn.errors import AppImportError
 
 from felix.http.app import create_app
 from felix.http.bootstrap import create_bootstrap_app
@@ -15,6 +16,7 @@ from felix.http.gunicorn_command import get_settings
 from felix.http.gunicorn_worker import BOOTSTRAP_SERVER
 from felix.http.settings import HttpSettings
 from felix.identity.refusal_log import RefusalLog
+from felix.identity.settings import BadSettings
 from felix.proto.control_plane import ControlPlane
 from felix.transport.rpc_client import RpcClient
 
@@ -58,10 +60,17 @@ class WorkerApp:
 
 
 def get_app() -> WorkerApp:
-    """Build the app from the environment and the settings that `gunicorn_command` tells of."""
+    """Build the app from the environment and the settings that `gunicorn_command` tells of.
+
+    gunicorn calls this in each worker, after the fork. Raises: AppImportError, on which it says the
+    reason in one line and ends with `APP_LOAD_ERROR`.
+    """
     settings = get_settings()
     configure_logging(settings.log_level)
-    return WorkerApp(settings)
+    try:
+        return WorkerApp(settings)
+    except BadSettings as error:
+        raise AppImportError(f"felix-controlplane: {error}") from error
 
 
 def configure_logging(level: str) -> None:

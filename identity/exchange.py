@@ -6,6 +6,7 @@ Contract, chapter 7; the order of the checks is that of section 7.2.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import secrets
 from collections.abc import Callable, Iterable
@@ -132,7 +133,9 @@ class Exchange:
         """Trade a refresh token for a Felix token and the next refresh token.
 
         It is used up by that, even if nothing that was asked for is left: what it stands for is
-        only known to the cluster, and there it is used once.
+        only known to the cluster, and there it is used once. With an idempotency key in `call` the
+        same request again, by whoever did not get the answer, has the same successor; see
+        `_successor_of`.
 
         Raises: NotProven, NotAllowed, ValidationFailed, NotEnabled, and what else the node says;
         `Unknown` errors leave open whether it is used up.
@@ -144,7 +147,7 @@ class Exchange:
         if parts is None:
             raise NotProven("refresh_token")
         tenant = self._tenant(tenant_id)
-        next_id, next_secret = secrets.token_hex(ID_BYTES), secrets.token_hex(SECRET_BYTES)
+        next_id, next_secret = _successor_of(parts[1], parts[2], call.idempotency_key)
         command = UseRefresh(
             tenant_id=tenant_id,
             grant_id=parts[1],
@@ -153,7 +156,10 @@ class Exchange:
             next_secret_hash=_hash(next_secret),
         )
         try:
-            successor = self._control_plane.ask(command, call).result
+            # Answers that are remembered by a key are remembered for a principal, and this caller
+            # has none yet: it would share its keys with every other one.
+            unkeyed = msgspec.structs.replace(call, idempotency_key=None)
+            successor = self._control_plane.ask(command, unkeyed).result
         except (Unauthorized, NotFound) as error:
             raise NotProven("refresh_token") from error
         assert isinstance(successor, RefreshGrant)
@@ -282,6 +288,23 @@ def _asked_for(
 
 def _by_text(permissions: Iterable[Permission]) -> dict[str, Permission]:
     return {str(one): one for one in permissions}
+
+
+def _successor_of(grant_id: str, secret: str, idempotency_key: str | None) -> tuple[str, str]:
+    """Choose id and secret of the next refresh token: by chance, or by an idempotency key.
+
+    Derived from the token's own secret, which is kept nowhere, and the key, the next one can only
+    be had by who holds both. So a retry whose first answer was lost (RFC 6749 has nothing for it,
+    and RFC 9700 would end the session) gets the same token, and another caller with the same key
+    another one.
+    """
+    if idempotency_key is None:
+        return secrets.token_hex(ID_BYTES), secrets.token_hex(SECRET_BYTES)
+    seed = bytes.fromhex(secret)
+    text = f"{grant_id}\0{idempotency_key}".encode()
+    next_id = hmac.digest(seed, b"felix refresh id\0" + text, "sha256")[:ID_BYTES]
+    next_secret = hmac.digest(seed, b"felix refresh secret\0" + text, "sha256")
+    return next_id.hex(), next_secret.hex()
 
 
 def _hash(secret: str) -> bytes:

@@ -5,23 +5,45 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from felix.proto.errors import NotFound
+from felix.proto.errors import FelixError, NotFound
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 RENEWALS_MAX: Final = 16
 """How many may be under way at once of those that are shared."""
+PATIENT_MAX: Final = 4
+"""Threads that wait for one answer until it comes, where somebody else's tardiness is to be felt by
+few; the others stay for `BRIEF_S` after it was asked for."""
+BRIEF_S: Final = 0.5
 
 
 class _Held(msgspec.Struct, Generic[V], frozen=True, gc=False):
     value: V
     until_s: float
+
+
+class _Failed(msgspec.Struct, Generic[K], frozen=True):
+    """A renewal that brought nothing."""
+
+    key: K
+    began_s: float
+    error: FelixError
+
+
+class _Flight(Generic[V]):
+    """An answer that is awaited."""
+
+    def __init__(self, began_s: float) -> None:
+        self.answer: Future[V] = Future()
+        self.began_s = began_s
+        self.patient = 0
+        """Threads that wait for it, whoever asked not counted."""
 
 
 class Fresh(Generic[K, V]):
@@ -39,17 +61,25 @@ class Fresh(Generic[K, V]):
         believed_s: float,
         entries_max: int,
         monotonic: Callable[[], float],
+        crowded: Callable[[], FelixError] | None = None,
     ) -> None:
-        """Take `load`, which gets the key, the last answer, and whether it must be up to date."""
+        """Take `load`, which gets the key, the last answer, and whether it must be up to date.
+
+        `crowded` makes the error of those who do not wait because too many do. Without it everybody
+        waits.
+        """
         self._load = load
         self._believed_s = believed_s
         self._entries_max = entries_max
         self._monotonic = monotonic
+        self._crowded = crowded
         self._lock = threading.Lock()
         self._held: OrderedDict[K, _Held[V]] = OrderedDict()
         self._missing: OrderedDict[K, float] = OrderedDict()
-        self._flights: dict[K, Future[V]] = {}
+        self._flights: dict[K, _Flight[V]] = {}
         self._renewing = tuple(threading.Lock() for _ in range(RENEWALS_MAX))
+        self._failed: list[_Failed[K] | None] = [None] * RENEWALS_MAX
+        """The last failure behind each of these locks."""
 
     def get(self, key: K) -> V:
         """Give the answer that is believed, or ask for one.
@@ -66,9 +96,9 @@ class Fresh(Generic[K, V]):
                 raise NotFound("it was not there a moment ago")
             awaited = self._flights.get(key)
             if awaited is None:
-                flight = self._flights[key] = Future()
+                flight = self._flights[key] = _Flight(now_s)
         if awaited is not None:
-            return awaited.result()
+            return self._wait(awaited)
         return self._fly(key, flight, None if held is None else held.value)
 
     def renew(self, key: K) -> V:
@@ -90,15 +120,26 @@ class Fresh(Generic[K, V]):
     def renew_together(self, key: K) -> V:
         """Give an answer that was asked for after this began; of those who want one, one asks.
 
+        Where there is none to be had they fail together, too: nobody waits for each of the others.
+
         Raises: see `get`.
         """
         wanted_s = self._monotonic()
-        with self._renewing[hash(key) % RENEWALS_MAX]:
+        place = hash(key) % RENEWALS_MAX
+        with self._renewing[place]:
             with self._lock:
                 held = self._held.get(key)
             if held is not None and held.until_s - self._believed_s > wanted_s:
                 return held.value
-            return self.renew(key)
+            failed = self._failed[place]
+            if failed is not None and failed.key == key and failed.began_s > wanted_s:
+                raise failed.error
+            began_s = self._monotonic()
+            try:
+                return self.renew(key)
+            except FelixError as error:
+                self._failed[place] = _Failed(key, began_s, error)
+                raise
 
     def put(self, key: K, value: V, began_s: float | None = None) -> None:
         """Believe an answer from now, or from when it was asked for."""
@@ -107,7 +148,19 @@ class Fresh(Generic[K, V]):
             self._missing.pop(key, None)
             _remember(self._held, key, _Held(value, since_s + self._believed_s), self._entries_max)
 
-    def _fly(self, key: K, flight: Future[V], last: V | None) -> V:
+    def _wait(self, flight: _Flight[V]) -> V:
+        with self._lock:
+            is_patient = self._crowded is None or flight.patient < PATIENT_MAX
+            flight.patient += is_patient
+        if is_patient:
+            return flight.answer.result()
+        stay_s = max(0.0, flight.began_s + BRIEF_S - self._monotonic())
+        if flight.answer not in wait((flight.answer,), stay_s).done:
+            assert self._crowded is not None
+            raise self._crowded()
+        return flight.answer.result()
+
+    def _fly(self, key: K, flight: _Flight[V], last: V | None) -> V:
         began_s = self._monotonic()
         try:
             value = self._load(key, last, False)
@@ -115,11 +168,11 @@ class Fresh(Generic[K, V]):
             if isinstance(error, NotFound):
                 self._forget(key, began_s)
             self._land(key)
-            flight.set_exception(error)
+            flight.answer.set_exception(error)
             raise
         self.put(key, value, began_s)
         self._land(key)
-        flight.set_result(value)
+        flight.answer.set_result(value)
         return value
 
     def _land(self, key: K) -> None:

@@ -16,7 +16,7 @@ from felix.identity.fresh import Fresh
 from felix.identity.jose import ALGORITHMS
 from felix.identity.jwks import IssuerKeys
 from felix.identity.reasons import DEPENDS_ON_RULES, NotProven, Refused
-from felix.identity.settings import IdentitySettings
+from felix.identity.settings import BadSettings, IdentitySettings
 from felix.identity.tenants import Tenant, Tenants
 from felix.identity.tokens import Unproven, read_token, verify
 from felix.identity.upstream import Upstream
@@ -24,7 +24,7 @@ from felix.proto.control_plane import Call, ControlPlane
 from felix.proto.errors import NotFound
 from felix.proto.identity import BrokerCredentials, IdentityView
 from felix.proto.queries import ListBrokerCredentials
-from felix.storage.sealed import Sealer, load_keks
+from felix.storage.sealed import Sealer, Unsealable, load_keks
 
 _NO_HASH: Final = bytes(32)
 _BROKERS: Final = "brokers"
@@ -59,6 +59,8 @@ class Gatekeeper:
 
         Without a sealer one is made of the keys in the settings; with none there either, tokens are
         verified and none are given out.
+
+        Raises: BadSettings.
         """
         unknown = set(settings.algorithms) - ALGORITHMS
         assert not unknown, f"the configuration lets {unknown} through"
@@ -149,8 +151,11 @@ class Gatekeeper:
 def sealer_of(settings: IdentitySettings) -> Sealer | None:
     """Make a sealer of the configured keys; None where none are.
 
-    Raises: Unsealable.
+    Raises: BadSettings.
     """
     if not (settings.kek_file or settings.kek):
         return None
-    return Sealer(load_keks(settings.kek_file, settings.kek, settings.previous_kek_files))
+    try:
+        return Sealer(load_keks(settings.kek_file, settings.kek, settings.previous_kek_files))
+    except Unsealable as error:
+        raise BadSettings(str(error)) from error

@@ -155,7 +155,11 @@ class IssuerKeys:
         self._control_plane = control_plane
         self._monotonic = monotonic
         self._sets: Fresh[_Place, KeySet] = Fresh(
-            self._load, believed_s=BELIEVED_S, entries_max=ISSUERS_MAX, monotonic=monotonic
+            self._load,
+            believed_s=BELIEVED_S,
+            entries_max=ISSUERS_MAX,
+            monotonic=monotonic,
+            crowded=_crowded,
         )
         self._lock = threading.Lock()
         self._missing: OrderedDict[tuple[_Place, str], float] = OrderedDict()
@@ -200,3 +204,10 @@ class IssuerKeys:
         if last is not None and answer.document == last.document:
             return last
         return read_key_set(answer.document)
+
+
+def _crowded() -> IdpUnavailable:
+    """One tenant's provider that is slow must not take all threads of a worker from the others."""
+    return IdpUnavailable(
+        "the identity provider is slow, and enough requests wait for it", retry_after_ms=1000
+    )

@@ -1,7 +1,8 @@
 """Why somebody was refused: for the audit trail, and never for the caller.
 
 A caller who cannot prove who it is learns that and no more: each hint would help whoever tries
-tokens. An administrator of the tenant finds the reason by the request id.
+tokens. An administrator of the tenant finds the reason by the request id. Callers who have proven
+it are told what they can mend themselves, and nothing about others.
 """
 
 from __future__ import annotations
@@ -50,6 +51,15 @@ Reason = Literal[
 
 NOT_PROVEN: Final = "the caller has not proven who it is"
 NOT_ALLOWED: Final = "the caller may not do this"
+TOLD: Final[dict[Reason, str]] = {
+    "group_overage": "the identity provider left the groups out of the token, there being too many;"
+    " have it send only those that matter here",
+    "too_many_groups": "the token names too many groups; have the identity provider send only those"
+    " that matter here",
+    "too_many_permissions": "the token would become too large; ask for less by `requested` or"
+    " `resources`",
+}
+"""What a caller is told nevertheless. These are found only after it has proven who it is."""
 
 
 DEPENDS_ON_RULES: Final[frozenset[Reason]] = frozenset({
@@ -61,13 +71,15 @@ sign for it, or what its people may do."""
 
 
 class Refused(FelixError):
-    """A refusal whose reason the caller is not told.
+    """A refusal whose reason the caller is not told, unless it is one of `TOLD`.
 
-    It is raised as one of the two below; `code`, message and details are the same for all reasons.
+    It is raised as one of the two below; `code`, message and details are the same for all others.
     """
 
     def __init__(self, message: str, reason: Reason, *, principal: str = "") -> None:
-        super().__init__(message)
+        super().__init__(
+            TOLD.get(reason, message), details={"reason": reason} if reason in TOLD else {}
+        )
         self.reason: Reason = reason
         self.principal = principal
         """Who it was, where that was proven before the refusal."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import Final
 
 import structlog
 
-from felix.core.refusals import RefusalQueue, line_of
+from felix.core.refusals import RefusalQueue, folded, line_of
 from felix.proto.control_plane import Call, ControlPlane
 from felix.proto.errors import FelixError
 from felix.proto.identity import Refusal
@@ -16,6 +17,8 @@ from felix.proto.identity import Refusal
 PAUSE_S: Final = 1.0
 """At least this long between two writes."""
 ASK_S: Final = 2.0
+CLOSE_S: Final = 2.0
+"""How long the end of a worker may wait for what is noted to be written."""
 
 log = structlog.get_logger("felix.refusals")
 
@@ -50,43 +53,57 @@ class RefusalLog:
 
     def add(self, refusal: Refusal) -> None:
         """Note one. Never waits for anybody, and never raises."""
-        log.info("request_refused", **line_of(refusal))
         with self._lock:
-            self._queue.add(refusal)
+            is_shown = self._queue.add(refusal)
             if self._pid != os.getpid() and not self._stopping.is_set():
                 self._pid = os.getpid()
                 threading.Thread(target=self._run, name="refusals", daemon=True).start()
         self._added.set()
+        if is_shown:
+            log.info("request_refused", **line_of(refusal))
 
     def close(self) -> None:
-        """Try to write what waits; start nothing any more."""
+        """Write what waits, unless that fails or takes long; say how many are lost. Start nothing
+        any more.
+        """
         self._stopping.set()
         self._added.set()
-        if self._pid == os.getpid():
-            self._send()
+        if self._pid != os.getpid():
+            return
+        deadline_s = time.monotonic() + CLOSE_S
+        while (left_s := deadline_s - time.monotonic()) > 0 and self._send(left_s):
+            pass
+        with self._lock:
+            lost = self._queue.unwritten
+        if lost:
+            log.warning("refusals_not_recorded", count=lost)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._added.wait()
             self._added.clear()
-            if not self._stopping.is_set() and self._send():
-                self._added.set()
+            if not self._stopping.is_set():
+                self._send(ASK_S)
+                with self._lock:
+                    if self._queue.unwritten:
+                        self._added.set()
             self._stopping.wait(self._pause_s)
 
-    def _send(self) -> bool:
-        """Write a batch; tell whether something is left to write."""
+    def _send(self, timeout_s: float) -> bool:
+        """Write a batch; tell whether there was one and it is in the trail."""
         with self._sending:
             with self._lock:
                 batch = self._queue.take()
             if batch is None:
                 return False
             try:
-                self._control_plane.ask(batch, Call(timeout_s=ASK_S))
+                self._control_plane.ask(batch, Call(timeout_s=timeout_s))
             except FelixError as error:
                 with self._lock:
                     self._queue.failed(error)
-            else:
-                with self._lock:
-                    self._queue.done()
+                return False
             with self._lock:
-                return len(self._queue) > 0
+                self._queue.done()
+        for one in folded(batch):
+            log.info("requests_refused", **line_of(one))
+        return True

@@ -5,6 +5,10 @@ from __future__ import annotations
 import msgspec
 
 
+class BadSettings(Exception):
+    """What this process was told cannot be used; the message names the setting and what to do."""
+
+
 class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of everything that authenticates; see the sections `auth` and `keys` of the
     configuration."""

@@ -18,14 +18,18 @@ from felix.identity.principals import groups_still_meant
 from felix.identity.reasons import NotAllowed, NotProven
 from felix.identity.tenants import Rights, Tenant
 from felix.proto.errors import Internal
+from felix.proto.issuers import OWN_ISSUER
 from felix.proto.permissions import CLUSTER_ACTIONS, OPERATOR_TENANT, Permission, read_permission
 
-ISSUER: Final = "felix-auth"
+ISSUER: Final = OWN_ISSUER
 BROKER: Final = "felix-broker"
 CONTROL_PLANE: Final = "felix-controlplane"
 AUDIENCES: Final = (BROKER, CONTROL_PLANE)
 ALGORITHM: Final = "EdDSA"
 LEEWAY_S: Final = 5
+LIFETIME_MAX_S: Final = 86_400
+"""None is given out for nearly as long: whatever signed one that is good for longer, it was not
+this service."""
 TOKEN_BYTES_MAX: Final = 65_536
 """Whoever may do more than fits must ask for less."""
 
@@ -124,6 +128,8 @@ def verify(token: Unproven, tenant: Tenant, now_s: float, *, accept_broker_token
         raise NotProven("broker_token_not_accepted", principal=claims.sub)
     if claims.exp < now_s - LEEWAY_S:
         raise NotProven("expired", principal=claims.sub)
+    if claims.exp > now_s + LIFETIME_MAX_S:
+        raise NotProven("lifetime_too_long", principal=claims.sub)
     issuer = tenant.issuers_by_short_id.get(claims.idp)
     if issuer is None:
         raise NotProven("issuer_not_trusted", principal=claims.sub)

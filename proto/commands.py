@@ -288,7 +288,8 @@ class GrantRefresh(Command, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
 
 
 class UseRefresh(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """Trade a refresh token for its successor. Answer: `RefreshGrant` of the successor.
+    """Trade a refresh token for its successor. Answer: `RefreshGrant` of the successor, also when
+    the very same trade comes again before the successor was used.
 
     Errors: unauthorized (unknown, expired, revoked; used before, which ends its whole family),
     conflict (there is one with `next_id`).
@@ -303,7 +304,7 @@ class UseRefresh(Command, frozen=True, omit_defaults=True, kw_only=True, gc=Fals
 
 class RevokeTokens(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Void every token of a principal, or of everyone (`*`), that was issued up to now. Answer:
-    `Done`. Errors: not_found (tenant).
+    `Done`. Errors: not_found (tenant), unprocessable (a group: tokens do not say all of theirs).
     """
 
     tenant_id: str

@@ -26,6 +26,10 @@ KEK_FILE_BYTES_MAX: Final = 1_024
 NONCE_BYTES: Final = 12
 SEED_BYTES: Final = 32
 KID_BYTES: Final = 16
+_TO_DO: Final = (
+    "a key-encryption key is the same on every node: take it from another one, or for a new "
+    "cluster make one: felix-controlplane keygen kek --out FILE"
+)
 
 
 class Unsealable(StorageError):
@@ -104,32 +108,32 @@ def load_keks(kek_file: str, kek: str, previous_files: tuple[str, ...]) -> tuple
 
     A key is 32 bytes in base64. `kek` is the key itself, in place of a file.
 
-    Raises: Unsealable, which names the place and never what stands there.
+    Raises: Unsealable, which names the setting and what to do, and never what stands there.
     """
     if bool(kek_file) == bool(kek):
         raise Unsealable("exactly one of keys.kek_file and keys.kek must be given")
-    present = _decode(kek, "keys.kek") if kek else _read(kek_file)
-    keks = (present, *(_read(path) for path in previous_files))
+    present = _decode(kek, "keys.kek") if kek else _read("keys.kek_file", kek_file)
+    keks = (present, *(_read("keys.previous_kek_files", path) for path in previous_files))
     # A file that is named twice does no harm.
     return tuple(dict.fromkeys(keks))
 
 
-def _read(path: str) -> bytes:
+def _read(setting: str, path: str) -> bytes:
     try:
         with Path(path).open("rb") as file:
             text = file.read(KEK_FILE_BYTES_MAX)
     except OSError as error:
-        raise Unsealable(f"cannot read the key-encryption key {path}: {error.strerror}") from error
-    return _decode(text.decode("ascii", errors="replace"), path)
+        raise Unsealable(f"{setting}: {path}: {error.strerror}; {_TO_DO}") from error
+    return _decode(text.decode("ascii", errors="replace"), f"{setting}: {path}")
 
 
 def _decode(text: str, place: str) -> bytes:
     try:
         kek = base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Unsealable(f"{place} is not base64") from error
+        raise Unsealable(f"{place}: not base64; {_TO_DO}") from error
     if len(kek) != KEK_BYTES:
-        raise Unsealable(f"{place} has {len(kek)} bytes where a key has {KEK_BYTES}")
+        raise Unsealable(f"{place}: {len(kek)} bytes where a key has {KEK_BYTES}; {_TO_DO}")
     return kek
 
 

@@ -30,15 +30,16 @@ from felix.proto.commands import (
     RewrapSigningKey,
     UseRefresh,
 )
-from felix.proto.errors import ValidationFailed
+from felix.proto.errors import Unprocessable, ValidationFailed
 from felix.proto.identity import Assignment, Refusal, Rule
+from felix.proto.issuers import ISSUER_CHARS_MAX, check_issuer, is_absolute_url
 from felix.proto.names import why_not_a_name
 from felix.proto.permissions import GROUP, ROLE, check_rule, read_object
 
 CHANGES_MAX: Final = 1_000
 """Rules, or assignments, of one command."""
 ADMINS_MAX: Final = 1_000
-URL_CHARS_MAX: Final = 512
+URL_CHARS_MAX: Final = ISSUER_CHARS_MAX
 AUDIENCES_MAX: Final = 32
 AUDIENCE_CHARS_MAX: Final = 512
 CLAIM_CHARS_MAX: Final = 128
@@ -52,9 +53,6 @@ GROUPS_MAX: Final = 200
 PRINCIPAL_CHARS_MAX: Final = 512
 TIME_MS_MAX: Final = (1 << 63) - 1
 
-_URL: Final = re.compile(
-    r"https?://(?:\[[0-9A-Fa-f:.]+\]|[^/?#@:\[\]\\]+)(?::[0-9]{1,5})?(?:[/?][^#]*)?"
-)
 _ID: Final = re.compile("[0-9a-f]{32}")
 _KEK_ID: Final = re.compile("[0-9a-f]{16}")
 _Z85_KEY: Final = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
@@ -62,7 +60,10 @@ _Z85_KEY: Final = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
 
 def check_identity(command: Command) -> None:
-    """Check a command about identity; any other passes. Raises: ValidationFailed."""
+    """Check a command about identity; any other passes.
+
+    Raises: ValidationFailed; Unprocessable for what can be said but not be done.
+    """
     checker = _CHECKERS.get(type(command))
     if checker is not None:
         checker(command)
@@ -102,15 +103,8 @@ def _delete_issuer(command: DeleteIssuer) -> None:
 
 
 def _check_issuer(base: str, new: NewIssuer) -> None:
-    if new.jwks_url is None and new.discovery_url is None:
-        _check_url(f"{base}/issuer", new.issuer)  # its documents are looked for below it
-    else:
-        _check_filled(f"{base}/issuer", new.issuer, URL_CHARS_MAX)
-    if new.issuer == OWN_ISSUER:
-        raise _failed(f"{base}/issuer", "is what this control plane's own tokens say")
-    if "|" in new.issuer:
-        # Principals are named by a hash over `issuer|subject` (contract, chapter 15, S11).
-        raise _failed(f"{base}/issuer", "must have no | in it")
+    has_address = new.jwks_url is not None or new.discovery_url is not None
+    check_issuer(f"{base}/issuer", new.issuer, has_address=has_address)
     if not new.audiences:
         raise _failed(f"{base}/audiences", "must name at least one: else any token would do")
     _check_count(f"{base}/audiences", new.audiences, AUDIENCES_MAX)
@@ -128,10 +122,6 @@ def _check_issuer(base: str, new: NewIssuer) -> None:
         _check_filled(f"{mappings}/groups_claim", new.groups_claim, CLAIM_CHARS_MAX)
 
 
-OWN_ISSUER: Final = "felix-auth"
-"""`iss` of Felix tokens: one of them must never vouch for another."""
-
-
 def _check_url(pointer: str, url: str) -> None:
     """Check that it is an absolute URL; it is kept byte for byte."""
     if not url.strip():
@@ -139,7 +129,7 @@ def _check_url(pointer: str, url: str) -> None:
     _check_text(pointer, url, URL_CHARS_MAX)
     if any(character.isspace() for character in url):
         raise _failed(pointer, "must have no blanks")
-    if not _URL.fullmatch(url):
+    if not is_absolute_url(url):
         raise _failed(
             pointer, "must be an absolute http or https URL, without user name and fragment"
         )
@@ -247,14 +237,17 @@ def _use_refresh(command: UseRefresh) -> None:
 
 
 def _revoke_tokens(command: RevokeTokens) -> None:
+    if command.principal == EVERYONE:
+        return
+    _fail_if("/principal", _why_not_a_principal(command.principal))
     if command.principal.startswith(GROUP):
-        raise _failed(
-            "/principal",
-            "tokens are not revoked by group: take the group's rules away, which counts at once, "
-            "or name the principals",
+        # A revocation that misses some tokens is worse than none.
+        raise Unprocessable(
+            "/principal: tokens of a group cannot be told apart, for a token says only those "
+            "groups that rules spoke of when it was made: take the group's rules and roles away, "
+            "and revoke its members one by one or all tokens of the tenant",
+            details={"pointer": "/principal"},
         )
-    if command.principal != EVERYONE:
-        _fail_if("/principal", _why_not_a_principal(command.principal))
 
 
 def _why_not_a_principal(text: str) -> str | None:

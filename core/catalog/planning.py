@@ -58,7 +58,7 @@ def work_of(catalog: Catalog, now_ms: int) -> Work:
     brokers = _brokers(catalog)
     draining = [one.broker_id for one in brokers if one.drain and one.status != "down"]
     down = [one.broker_id for one in brokers if one.status == "down"]
-    moving = {
+    moving: dict[Key, ShardPlacement] = {
         key: row
         for key in {move.stream.key: None for move in moves}
         if (row := tables["ShardPlacement"].rows.get(key)) is not None

@@ -41,7 +41,10 @@ def grant_refresh(command: GrantRefresh, context: Context) -> Outcome:
 
 
 def use_refresh(command: UseRefresh, context: Context) -> Outcome:
-    """Trade a grant for its successor. Raises: Unauthorized, Conflict."""
+    """Trade a grant for its successor; the same trade again gives the same one.
+
+    Raises: Unauthorized, Conflict.
+    """
     refused = Unauthorized("the refresh token is not good")
     place = (command.tenant_id, command.grant_id)
     found: RefreshGrant | None = context.store.tables[REFRESH_GRANTS].rows.get(place)
@@ -50,6 +53,9 @@ def use_refresh(command: UseRefresh, context: Context) -> Outcome:
     if found.expires_at_ms <= context.now_ms:
         raise refused
     if found.is_used:
+        same = _made_before(command, found, context)
+        if same is not None:
+            return Outcome([], same)
         return Outcome(_family(found, context), refused.to_reply())
     used = msgspec.structs.replace(found, is_used=True, changed_index=context.index)
     following = msgspec.structs.replace(
@@ -66,6 +72,20 @@ def use_refresh(command: UseRefresh, context: Context) -> Outcome:
         _added(following),
     ]
     return Outcome(steps, following)
+
+
+def _made_before(command: UseRefresh, used: RefreshGrant, context: Context) -> RefreshGrant | None:
+    """Find the successor that this very trade has made already, if nobody has used it yet.
+
+    Whoever asks for it again has not got the answer. Once it was used somebody has: then two hold
+    the same token, and that is what a family is ended for.
+    """
+    place = (command.tenant_id, command.next_id)
+    made: RefreshGrant | None = context.store.tables[REFRESH_GRANTS].rows.get(place)
+    if made is None or made.is_used or made.family != used.family:
+        return None
+    is_same = hmac.compare_digest(made.secret_hash, command.next_secret_hash)
+    return made if is_same else None
 
 
 def _family(grant: RefreshGrant, context: Context) -> list[Step]:

@@ -108,7 +108,7 @@ class Door:
 
     def start_idp_keys_anew(self) -> None:
         self.idp_keys = self._start_idp_keys()
-        self.actor.tell(Attach(self.actor, self.actor, self.idp_keys, self.actor))
+        self.actor.tell(Attach(self.actor, self.actor, self.idp_keys, self.actor, self.actor))
 
     def _start_idp_keys(self) -> pykka.ActorRef[IdpKeys]:
         return IdpKeys.start(lambda *_: None, Outbound(private_addresses=True))

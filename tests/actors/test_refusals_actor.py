@@ -8,7 +8,7 @@ from felix.actors.refusals import Refusals, noted
 from felix.core.refusals import RefusalQueue
 from felix.proto.cluster import AddMember, AnyOperation, RemoveMember, TransferLeadership
 from felix.proto.commands import DeleteStream
-from felix.proto.errors import Forbidden, NoLeader, OutcomeUnknown
+from felix.proto.errors import DiskFull, FelixError, Forbidden, NoLeader, OutcomeUnknown
 from felix.proto.identity import Refusal
 from felix.proto.queries import ListStreams
 from felix.proto.raft import Addresses
@@ -29,9 +29,12 @@ def refusal(number: int) -> Refusal:
     )
 
 
-def test_refusals_are_written_together_and_again_when_there_was_no_leader() -> None:
+@pytest.mark.parametrize(
+    "error", [NoLeader("there is no leader"), DiskFull("1 MB left", retry_after_ms=5000)]
+)
+def test_refusals_are_written_together_and_again_when_they_could_not_be(error: FelixError) -> None:
     trail = RefusalTrail()
-    trail.error = NoLeader("there is no leader")
+    trail.error = error
     ref = Refusals.start(failed, trail, RefusalQueue("n1"))
     for number in range(3):
         ref.tell(refusal(number))

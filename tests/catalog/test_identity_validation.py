@@ -27,7 +27,7 @@ from felix.proto.commands import (
     StageSigningKey,
     UseRefresh,
 )
-from felix.proto.errors import ValidationFailed
+from felix.proto.errors import Unprocessable, ValidationFailed
 from felix.proto.identity import Assignment, RefreshGrant, Refusal, Rule
 from tests.support.identity_log import ADMIN, ALICE, ISSUER, bootstrap, issuer
 
@@ -196,6 +196,14 @@ def test_what_breaks_a_rule_is_refused_with_a_pointer_to_it(
     with pytest.raises(ValidationFailed) as refused:
         check(command)
     assert refused.value.details == {"pointer": pointer}
+
+
+def test_a_group_is_not_revoked_for_its_tokens_cannot_be_told_apart() -> None:
+    with pytest.raises(Unprocessable, match="revoke its members one by one") as refused:
+        check(RevokeTokens(tenant_id="acme", principal="group:https://idp.test#ops"))
+    assert refused.value.details == {"pointer": "/principal"}
+    with pytest.raises(ValidationFailed):
+        check(RevokeTokens(tenant_id="acme", principal="group:"))
 
 
 @pytest.mark.parametrize("count", [0, -1])

@@ -115,6 +115,38 @@ def test_a_repeated_trade_with_the_same_idempotency_key_is_the_same_trade(log: L
     assert log.numbers() == [1, 2]
 
 
+def test_a_trade_whose_answer_was_lost_is_made_again_as_long_as_nobody_used_the_successor(
+    log: Log,
+) -> None:
+    log.done(log.grant(1))
+    first = log.apply(use(1, 2)).result
+    digest = log.catalog.rows_digest
+    assert log.apply(use(1, 2)).result == first
+    assert log.catalog.rows_digest == digest
+    log.apply(use(2, 3))
+    late = log.apply(use(1, 2)).result
+    assert isinstance(late, ErrorReply), "two have had the successor: one of them is a thief"
+    assert late.code == "unauthorized"
+    assert log.numbers() == []
+
+
+def test_the_same_successor_with_another_secret_is_another_trade(log: Log) -> None:
+    log.done(log.grant(1))
+    log.done(log.grant(10))
+    log.apply(use(1, 2))
+    forged = msgspec.structs.replace(use(1, 2), next_secret_hash=hash_of(9))
+    assert isinstance(log.apply(forged).result, ErrorReply)
+    assert log.numbers() == [10]
+
+
+def test_a_successor_of_another_family_is_nobodys_answer(log: Log) -> None:
+    log.done(log.grant(1))
+    log.done(log.grant(10))
+    log.apply(use(1, 2))
+    assert isinstance(log.apply(use(1, 10)).result, ErrorReply)
+    assert log.numbers() == [10]
+
+
 def test_a_wrong_secret_is_refused_and_ends_nothing(log: Log) -> None:
     log.done(log.grant(1))
     log.apply(use(1, 2))

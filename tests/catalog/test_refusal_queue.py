@@ -64,6 +64,26 @@ def test_of_a_flood_the_rest_is_counted_and_nothing_else_is_folded_into_it() -> 
     assert found[-1].count == 1
 
 
+def test_only_the_first_that_are_alike_are_worth_a_line_of_a_log() -> None:
+    queue = RefusalQueue("n1")
+    assert [queue.add(refusal(n)) for n in range(8)] == [True] * ALONE_PER_S + [False] * 3
+    assert queue.add(refusal(source="other"))
+    assert queue.add(refusal(time_ms=NOON_MS + 1000)), "in the next second"
+    shown = sum(queue.add(refusal(n, source=f"s{n}")) for n in range(2 * WAITING_MAX))
+    assert shown <= WAITING_MAX, "many that are not alike have a bound too"
+
+
+def test_what_is_not_written_is_counted_wherever_it_is() -> None:
+    queue = RefusalQueue("n1")
+    for number in range(WAITING_MAX + 5):
+        queue.add(refusal(number, source=f"s{number}", count=2))
+    assert queue.unwritten == 2 * (WAITING_MAX + 5)
+    assert queue.take() is not None
+    assert queue.unwritten == 2 * (WAITING_MAX + 5)
+    queue.done()
+    assert queue.unwritten == 2 * (WAITING_MAX - BATCH_MAX)
+
+
 def test_beyond_the_limit_they_are_counted_and_the_count_is_written() -> None:
     queue = RefusalQueue("n1")
     for number in range(WAITING_MAX + 33):

@@ -11,8 +11,24 @@ from click.testing import CliRunner
 from felix.cli.admin import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(sh|text)\n(.*?)```", PAGE, re.DOTALL)
-COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
+_BEFORE, _, _REST = PAGE.partition("\n## The audit trail\n")
+_AUDIT, _, _AFTER = _REST.partition("\n## ")
+
+
+def blocks_of(text: str) -> list[tuple[str, str]]:
+    """List what is to be typed, and what it shows, in their order."""
+    return re.findall(r"```(sh|text)\n(.*?)```", text, re.DOTALL)
+
+
+def commands_of(text: str) -> list[str]:
+    """List the lines that are to be typed."""
+    return [line for kind, block in blocks_of(text) if kind == "sh" for line in block.splitlines()]
+
+
+BLOCKS = blocks_of(_BEFORE + _AFTER)
+COMMANDS = commands_of(_BEFORE + _AFTER)
+AUDIT_COMMANDS = commands_of(_AUDIT)
+"""They need a trail; the others need members."""
 
 
 def run(line: str, places: dict[str, str], runner: CliRunner) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ from felix.proto.commands import CreateTenant, RecordRefusals
 from felix.proto.control_plane import Call
 from felix.proto.identity import Refusal
 from felix.proto.permissions import read_permission
+from tests.cli.admin_page import AUDIT_COMMANDS
+from tests.cli.admin_page import run as run_line
 from tests.support.catalog_log import NOON_MS
 from tests.support.local_control_plane import LocalControlPlane
 
@@ -135,3 +138,18 @@ def test_a_place_that_cannot_be_written_is_a_usage_error(endpoint: str, tmp_path
     assert result.exit_code == 2
     assert "cannot be" not in result.stdout
     assert "Try: name a file" in result.stderr
+
+
+def test_every_command_of_the_page_works(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner(env={"FELIX_ADMIN_ENDPOINTS": endpoint})
+    assert len(AUDIT_COMMANDS) == 5
+    *before, with_head = AUDIT_COMMANDS
+    shown = [run_line(line, {}, runner) for line in before]
+    assert "intact" in shown[-1]
+    (head,) = re.findall(r"head +(\d+:[0-9a-f]{64})", shown[-1])
+    assert head in shown[-2]
+    places = {with_head.rpartition(" ")[2]: head}
+    assert "intact" in run_line(with_head, places, runner)

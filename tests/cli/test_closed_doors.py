@@ -171,13 +171,26 @@ def test_lists_in_the_environment_have_commas(tmp_path: Path) -> None:
 
 
 def test_a_key_stays_published_longer_than_its_tokens_live(tmp_path: Path) -> None:
-    changes = {
-        "auth": {"token_lifetime_s": 600, "identity_age_max_s": 300},
-        "keys": {"retire_after_s": 959},
-    }
-    assert "keys.retire_after_s: at least 960" in problems_of(tmp_path, with_changes(**changes))
-    changes["keys"] = {"retire_after_s": 960}
-    load(file_of(tmp_path, with_changes(**changes)), {})
+    for auth, least_s, why in (
+        ({"token_lifetime_s": 600}, 1500, "auth.identity_age_max_s"),
+        ({"token_lifetime_s": 600, "identity_age_max_s": 100}, 700, "auth.identity_age_max_s"),
+        ({"token_lifetime_s": 600, "identity_age_max_s": 1}, 660, "60 s of skew"),
+    ):
+        keys = {"retire_after_s": least_s - 1}
+        said = problems_of(tmp_path, with_changes(auth=auth, keys=keys))
+        assert f"keys.retire_after_s: at least {least_s} (auth.token_lifetime_s and {why})" in said
+        keys = {"retire_after_s": least_s}
+        load(file_of(tmp_path, with_changes(auth=auth, keys=keys)), {})
+
+
+def test_a_key_is_published_until_every_broker_has_seen_it_before_it_signs(tmp_path: Path) -> None:
+    for lead_s in (0, 3600, 3899):
+        said = problems_of(tmp_path, with_changes(keys={"publish_lead_s": lead_s}))
+        assert "keys.publish_lead_s: at least 3900: brokers keep a key set for 3600 s" in said
+        assert "insecure: true" in said
+    load(file_of(tmp_path, with_changes(keys={"publish_lead_s": 3900})), {})
+    trial = with_changes(keys={"publish_lead_s": 0}, insecure=True)
+    assert load(file_of(tmp_path, trial), {}).keys.publish_lead_s == 0
 
 
 def test_a_node_does_not_run_without_a_kek_and_says_how_to_make_one(
@@ -257,12 +270,3 @@ def test_no_secret_is_ever_shown(tmp_path: Path) -> None:
 def test_a_broken_line_with_a_secret_is_not_repeated(tmp_path: Path, line: str) -> None:
     said = problems_of(tmp_path, f"name: alice\ndata_dir: data\nbootstrap:\n  {line}\n")
     assert TOKEN not in said
-
-
-def test_a_key_is_published_before_brokers_need_it_or_at_once_where_they_follow_the_watch(
-    tmp_path: Path,
-) -> None:
-    said = problems_of(tmp_path, with_changes(keys={"publish_lead_s": 3600}))
-    assert "keys.publish_lead_s: brokers look for keys every 3600 s" in said
-    fine = with_changes(keys={"publish_lead_s": 0, "retire_after_s": 1800})
-    assert "publish_lead_s" not in problems_of(tmp_path, fine)

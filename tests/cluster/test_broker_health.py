@@ -215,9 +215,7 @@ def test_what_leaders_and_followers_report_reaches_placement_and_deletion(three:
         )
         two.report(follows)
         assert health_of(node, "two").subscribers == 3
-        delete = DeleteStream(
-            tenant_id=TENANT, namespace=NAMESPACE, stream="orders", is_confirmed=True
-        )
+        delete = DeleteStream(tenant_id=TENANT, namespace=NAMESPACE, stream="orders")
         with pytest.raises(Conflict, match="3 subscribers"):
             node.ask(delete, CALL)
         two.report()  # it names no copy any more

@@ -14,10 +14,10 @@ import msgspec
 import pytest
 import urllib3
 
-from felix.cli.config import BootstrapConfig, TlsConfig
+from felix.cli.config import BootstrapConfig, KeysConfig, TlsConfig
 from felix.cli.options import EXIT_CONFIG, EXIT_START
 from tests.support.certificates import make_pair
-from tests.support.cluster import HOST, RunningNode, children_of, free_ports, make_configs
+from tests.support.cluster import HOST, KEK, RunningNode, children_of, free_ports, make_configs
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -32,11 +32,14 @@ class SecuredNode(RunningNode):
         (config,) = make_configs(folder, 1)
         (port,) = free_ports(1)
         pair = make_pair(folder)
+        self.kek_file = folder / "kek"
+        self.kek_file.write_text(KEK)
         self.bootstrap = f"{HOST}:{port}"
         super().__init__(
             msgspec.structs.replace(
                 config,
                 tls=TlsConfig(**pair._asdict()),
+                keys=KeysConfig(kek_file=str(self.kek_file)),
                 bootstrap=BootstrapConfig(enabled=True, bind_addr=self.bootstrap, token=TOKEN),
             ),
             folder / config.name,
@@ -103,6 +106,35 @@ def test_a_bootstrap_port_that_is_taken_keeps_the_node_from_starting(node: Secur
         node.start()
         assert node.wait() == EXIT_START
     assert "bootstrap.bind_addr: cannot listen" in node.tail_of_log()
+
+
+def test_a_kek_that_went_bad_ends_the_node_when_a_worker_needs_it_with_the_setting_named(
+    node: SecuredNode,
+) -> None:
+    node.start()
+    node.wait_served()
+    node.kek_file.write_text("no key")
+    (gunicorn,) = children_of(node.pid)
+    for worker in children_of(gunicorn):
+        os.kill(worker, signal.SIGKILL)
+    assert node.wait() == EXIT_CONFIG
+    said = node.log.read_text()
+    assert f"keys.kek_file: {node.kek_file}: not base64" in said
+    assert "felix-controlplane keygen kek" in said
+    assert "cannot use the configuration" in said
+    assert "Traceback" not in said
+
+
+def test_a_kek_that_went_bad_after_the_configuration_was_checked_is_named_in_one_line(
+    node: SecuredNode,
+) -> None:
+    node.kek_file.write_text(" " * 2000 + KEK)  # good for the check, and not for what reads it next
+    node.start()
+    assert node.wait() == EXIT_CONFIG
+    last = node.log.read_text().splitlines()[-1]
+    assert last.startswith(f"felix-controlplane: keys.kek_file: {node.kek_file}: ")
+    assert "felix-controlplane keygen kek" in last
+    assert "Traceback" not in node.log.read_text()
 
 
 def test_a_certificate_that_is_none_keeps_the_node_from_starting(node: SecuredNode) -> None:

@@ -157,6 +157,32 @@ def test_a_refresh_token_is_traded_once_for_the_next_one(world: Realm) -> None:
     assert refused(after) == (401, "unauthorized")
 
 
+def test_a_refresh_whose_answer_was_lost_is_repeated_with_its_idempotency_key(
+    world: Realm,
+) -> None:
+    path, key = f"{ACME}/token/refresh", {"Idempotency-Key": "k-1"}
+    firsts = [world.exchange(world.idp.token("alice"), {"refresh": True}).json for _ in range(2)]
+    given = []
+    for first in firsts:
+        body = {"refresh_token": first["refresh_token"]}
+        once, again = (world.client.post(path, body, key).json for _ in range(2))
+        assert once["refresh_token"] == again["refresh_token"]
+        given.append(once["refresh_token"])
+    assert given[0] != given[1], "the same key in somebody else's hands gets nothing of mine"
+    for token in given:
+        assert world.client.post(path, {"refresh_token": token}).status_code == 200
+    thief = world.client.post(path, {"refresh_token": firsts[0]["refresh_token"]})
+    assert refused(thief) == (401, "unauthorized")
+
+
+def test_to_revoke_a_group_is_refused_with_what_to_do_instead(world: Realm) -> None:
+    path = f"{ACME}/principals/group:ops/revoke"
+    result = world.as_(world.token("alice"), "POST", path)
+    assert refused(result) == (422, "unprocessable")
+    assert result.json["details"] == {"pointer": "/principal"}
+    assert "revoke its members one by one" in result.json["message"]
+
+
 def test_a_refresh_token_that_was_made_up_is_401(world: Realm) -> None:
     for made_up in ("", "x", "0" * 32 + "." + "1" * 43, "ü"):
         result = world.client.post(f"{ACME}/token/refresh", {"refresh_token": made_up})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -12,11 +13,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import urllib3
 
-from felix.http.gunicorn_command import APP
+from felix.http.gunicorn_command import APP, APP_LOAD_ERROR
 from felix.http.settings import HttpSettings
+from felix.identity.settings import IdentitySettings
 from tests.support.gunicorn_process import ROOT, SETTINGS, Gunicorn, running
 from tests.support.waiting import eventually
 
@@ -27,6 +30,39 @@ pytestmark = pytest.mark.slow
 def server() -> Iterator[Gunicorn]:
     with running() as gunicorn:
         yield gunicorn
+
+
+def test_every_worker_makes_its_app_after_the_fork_and_inherits_none() -> None:
+    """Threads and sockets do not survive a fork, and a lock may be held for ever."""
+    with running() as server:
+        (first,) = server.workers()
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: server.workers() not in ([first], []))
+        eventually(server.answers)
+        (second,) = server.workers()
+        made = [line for line in server.end().splitlines() if line.startswith("the app was made")]
+    assert made == [f"the app was made by {pid}" for pid in (first, second)]
+
+
+def test_a_worker_whose_kek_cannot_be_read_says_so_in_one_line_and_is_not_tried_again(
+    tmp_path: Path,
+) -> None:
+    absent = str(tmp_path / "absent")
+    identity = IdentitySettings(kek_file=absent)
+    settings = msgspec.structs.replace(
+        SETTINGS, identity=identity, rpc_endpoint="ipc:///nonexistent/rpc.sock"
+    )
+    gunicorn = Gunicorn(settings, APP, "/nonexistent")
+    try:
+        assert gunicorn.process.wait(timeout=30) == APP_LOAD_ERROR
+        said = gunicorn.end()
+    finally:
+        gunicorn.close_lifeline()
+        assert gunicorn.process.stderr is not None
+        gunicorn.process.stderr.close()
+    assert said.count(f"felix-controlplane: keys.kek_file: {absent}: No such file") == 1
+    assert "felix-controlplane keygen kek" in said
+    assert "Traceback" not in said
 
 
 def exchange(server: Gunicorn, request: bytes) -> tuple[int, bytes]:
@@ -125,7 +161,7 @@ def test_clients_that_stop_in_the_middle_of_a_header_hold_no_thread_for_long(
     "request_bytes",
     [
         b"GET /v1/tenants/" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /v1/tenants HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 33_000 + b"\r\n\r\n",
+        b"GET /v1/tenants HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40_000 + b"\r\n\r\n",
         b"GET /v1/tenants HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 100 + b"\r\n",
         b"GET /v1/tenants/%ff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         b"GET /v1/tenants/%00%0d%0a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",

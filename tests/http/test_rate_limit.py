@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import random
+import time
+from typing import Any
 
 import falcon
 import pytest
 from falcon.testing import TestClient
+from structlog.testing import capture_logs
 
+from felix.core.refusals import ALONE_PER_S
 from felix.http import errors, rate_limit
+from felix.http.app import create_app
 from felix.http.rate_limit import BURST_S, CLIENTS_MAX, REFUSAL_COST, RateLimit, client_of
+from felix.http.settings import HttpSettings
+from felix.identity.refusal_log import RefusalLog
+from tests.http.realm import ACME, POLICIES, realm
+from tests.support.local_control_plane import LocalControlPlane
+from tests.support.refusal_trail import RefusalTrail
 
 RATE = 5
 
@@ -119,6 +129,40 @@ def test_clients_beyond_the_bound_forget_whoever_has_been_away_longest() -> None
     assert site.passes("10.0.0.1"), "forgotten"
 
 
+def flood(address: str, count: int, settings: HttpSettings) -> tuple[RefusalTrail, list[Any]]:
+    """Send so many requests from an address to the whole app; give the trail and the log."""
+    trail = RefusalTrail()
+    log = RefusalLog(trail, pause_s=0.001)
+    client = TestClient(create_app(LocalControlPlane(), settings, refusals=log))
+    with capture_logs() as said:
+        for _ in range(count):
+            client.simulate_get("/v1/regions", remote_addr=address)
+        log.close()
+    return trail, [one for one in said if one["event"] == "request_refused"]
+
+
+def test_what_the_limit_refused_is_in_the_trail_counted_and_costs_a_few_records() -> None:
+    begun_s = time.time()
+    limited = HttpSettings(is_open=True, client_requests_per_s=1)
+    trail, lines = flood("2001:db8::7", 1_000, limited)
+    seconds = int(time.time()) - int(begun_s) + 1
+    found = [one for batch in trail.batches for one in batch.refusals]
+    passed_max = BURST_S + seconds
+    assert 1_000 - passed_max <= sum(one.count for one in found) <= 1_000 - BURST_S
+    assert {(one.operation, one.code, one.source) for one in found} == {
+        ("AnyRequest", "overloaded", "2001:db8::/64")
+    }
+    assert all("1 requests a second" in one.reason for one in found)
+    assert all(one.request_id for one in found)
+    assert len(lines) <= ALONE_PER_S * seconds
+
+
+def test_without_a_refusal_the_trail_has_nothing() -> None:
+    trail, lines = flood("192.0.2.1", 50, HttpSettings(is_open=True))
+    assert trail.batches == []
+    assert lines == []
+
+
 def test_zero_is_no_bound() -> None:
     site = Site(0)
     site.limit.note_refused("192.0.2.1")
@@ -140,3 +184,20 @@ def test_no_client_gets_more_than_its_burst_and_what_flows_in() -> None:
             now_s += wait_s + 1e-9
             assert not bucket.take(now_s), "the wait was said rightly"
             taken += 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", POLICIES, None),
+        ("POST", f"{ACME}/token/exchange", None),
+        ("POST", f"{ACME}/token/refresh", {"refresh_token": "frt_guess"}),
+    ],
+)
+def test_s16_guessing_is_dear_at_every_door(method: str, path: str, body: object) -> None:
+    with realm(client_requests_per_s=20) as world:
+        answers = [world.as_("x", method, path, json=body) for _ in range(10)]
+        statuses = [one.status_code for one in answers]
+        assert statuses[0] == 401
+        assert answers[0].headers["WWW-Authenticate"] == "Bearer"
+        assert 429 in statuses, "ten of a burst of forty, and each counts as eleven"

@@ -159,6 +159,32 @@ def test_a_pair_that_is_broken_leaves_the_one_before_and_says_so_once(
     assert "Traceback" not in said
 
 
+def test_the_bootstrap_door_serves_the_same_certificate_and_the_new_one_when_it_is_replaced(
+    pair: Pair,
+) -> None:
+    door = {"bootstrap_bind": "127.0.0.1:0", "bootstrap_tokens": ("t" * 16,)}
+    with serving(pair, **door) as server:
+        ports = (server.port, server.bootstrap_port)
+        assert [name_served(port) for port in ports] == ["first"] * 2
+        replace_pair(pair, "second")
+        assert [name_served(port) for port in ports] == ["second"] * 2
+        pool = urllib3.PoolManager(retries=False, ca_certs=pair.cert_file)
+        url = f"https://127.0.0.1:{server.bootstrap_port}"
+        path = "/internal/bootstrap/tenants/acme/initialize"
+        assert pool.request("POST", url + path).status == 401
+        pool.clear()
+
+
+def test_probes_keep_a_good_certificate_when_the_new_one_is_broken(
+    probes: ProbeServer, pair: Pair
+) -> None:
+    assert name_served(probes.port) == "first"
+    Path(pair.cert_file).write_text("no certificate")
+    assert [name_served(probes.port) for _ in range(3)] == ["first"] * 3
+    replace_pair(pair, "second")
+    assert name_served(probes.port) == "second"
+
+
 @pytest.mark.parametrize(
     "junk",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ class LocalApp:
     """Like `felix.http.wsgi.WorkerApp`, without a node."""
 
     def __init__(self, settings: HttpSettings) -> None:
+        print(f"the app was made by {os.getpid()}", file=sys.stderr, flush=True)
         plane = LocalControlPlane()
         self._app = Doors(plane, settings, RefusalLog(plane))
 

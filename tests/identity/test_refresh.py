@@ -76,6 +76,42 @@ def test_using_one_twice_ends_the_whole_family(world: World) -> None:
     assert refusal(world, second) == "refresh_token"
 
 
+def test_a_request_that_is_repeated_with_its_key_has_the_same_successor(world: World) -> None:
+    first = begin(world)
+    assert first.refresh_token is not None
+    call = Call(idempotency_key="k")
+
+    def repeated() -> Issued:
+        return world.gate.refresh("acme", first.refresh_token or "", ExchangeRequest(), call)
+
+    second = repeated()
+    assert repeated().refresh_token == second.refresh_token
+    assert perms(refresh(world, second)) == perms(first)
+    with pytest.raises(Refused):
+        repeated()
+
+
+def test_another_key_or_none_is_another_use_and_ends_the_family(world: World) -> None:
+    for call in (Call(idempotency_key="other"), Call()):
+        first = begin(world)
+        assert first.refresh_token is not None
+        key = Call(idempotency_key="k")
+        second = world.gate.refresh("acme", first.refresh_token, ExchangeRequest(), key)
+        with pytest.raises(Refused):
+            world.gate.refresh("acme", first.refresh_token, ExchangeRequest(), call)
+        assert refusal(world, second) == "refresh_token"
+
+
+def test_two_callers_with_the_same_key_get_each_their_own(world: World) -> None:
+    call = Call(idempotency_key="k")
+    mine, other = begin(world), begin(world)
+    got = [
+        world.gate.refresh("acme", one.refresh_token or "", ExchangeRequest(), call).refresh_token
+        for one in (mine, other)
+    ]
+    assert len({mine.refresh_token, other.refresh_token, *got}) == 4
+
+
 def test_it_is_never_good_for_more_than_the_exchange_or_the_rules_now(world: World) -> None:
     issued = begin(world, requested=("stream.publish",))
     world.rules((USER, "tenant:acme", "tenant.manage"), (USER, "cache:acme/pay/*", "cache.read"))
