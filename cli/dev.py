@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, TextIO, TypeVar
+from typing import Final, TypeVar
 
 import click
 import msgspec
@@ -30,15 +30,18 @@ from felix.cli.dev_nodes import (
     wait_until_ready,
 )
 from felix.cli.dev_secrets import OPERATOR, DevSecrets, prepare, write_token
-from felix.proto.updates import MetadataUpdate
-from felix.transport.client import BrokerClient
+from felix.cli.sim_broker import SimBroker, SimOptions
+from felix.transport.broker import BrokerSettings
 from felix.transport.curve import ClientCurve
-from felix.transport.sync_records import UpdateInfo
 
 T = TypeVar("T")
 
 ADMIN_FILE: Final = "admin-token"
 """In the data directory."""
+ZONES: Final = ("zone-a", "zone-b", "zone-c")
+"""Where the simulated brokers are, in turn."""
+PAPER_PORT: Final = 5000
+"""Of the brokers' addresses, at which nobody listens."""
 RENEW_S: Final = 300.0
 """The administrator's token is replaced long before it expires."""
 
@@ -123,7 +126,7 @@ def dev(
         wait_until_ready(running, stop)
         for first, name in enumerate(broker_names):
             curve = None if is_open else secrets.client(name, _around(node_names, first))
-            stack.enter_context(_broker(name, _around(configs, first), data_dir, curve))
+            stack.enter_context(_broker(name, first, _around(configs, first), data_dir, curve))
         scene = _Scene(
             running=running,
             secrets=secrets,
@@ -201,30 +204,25 @@ def _around(things: list[T], first: int) -> list[T]:
 
 @contextlib.contextmanager
 def _broker(
-    name: str, configs: list[Config], data_dir: Path, curve: ClientCurve | None
+    name: str, number: int, configs: list[Config], data_dir: Path, curve: ClientCurve | None
 ) -> Iterator[None]:
-    """Run a simulated broker: it keeps its cache in step and says what it hears."""
-    with BrokerClient(
+    """Run a simulated broker: it has its zone, serves shards on paper, says what it hears."""
+    broker = SimBroker(
+        BrokerSettings(
+            broker_id=name,
+            address=f"{name}:{PAPER_PORT}",
+            availability_zone=ZONES[number % len(ZONES)],
+        ),
         [(f"tcp://{one.listen.rpc}", f"tcp://{one.listen.watch}") for one in configs],
-        on_update=lambda update, info: _say(sys.stdout, name, update, info),
-        cache=data_dir / f"{name}.cache",
+        SimOptions(cache=data_dir / f"{name}.cache"),
         curve=curve,
-    ) as client:
-        if not client.wait_current(START_TIMEOUT_S):
-            raise DevError(f"{name} did not get the metadata in time")
-        yield
-
-
-def _say(out: TextIO, name: str, update: MetadataUpdate, info: UpdateInfo) -> None:
-    payload = update.payload
-    lag = ""
-    if info.time_us:
-        lag = f" {time.time_ns() / 1e6 - info.time_us / 1e3:.1f} ms after the commit"
-    out.write(
-        f"{name} v{update.version} {update.type} {type(payload).__name__} "
-        f"{'/'.join(payload.key)}{lag}\n"
+        out=sys.stdout,
     )
-    out.flush()
+    with broker:
+        is_there = broker.broker.wait_registered(START_TIMEOUT_S)
+        if not is_there or not broker.broker.client.wait_current(START_TIMEOUT_S):
+            raise DevError(f"{name} did not register and get the metadata in time")
+        yield
 
 
 def _ready(scene: _Scene) -> ReadyFile:

@@ -20,7 +20,7 @@ import zmq
 from felix.proto.errors import NotFound
 from felix.proto.resources import Key, Resource, ResourceKind, Stream
 from felix.proto.updates import MetadataUpdate
-from felix.transport.client_actor import BrokerActor, Failed, Progress
+from felix.transport.client_actor import Applied, BrokerActor, Failed, Progress
 from felix.transport.client_cache import CacheDamaged, ClientCache
 from felix.transport.curve import ClientCurve
 from felix.transport.sync import BrokerSync
@@ -52,6 +52,7 @@ class BrokerClient:
         *,
         on_update: Callable[[MetadataUpdate, UpdateInfo], None] | None = None,
         on_snapshot: Callable[[MetadataView], None] | None = None,
+        on_ack_wanted: Callable[[], None] | None = None,
         cache: Path | None = None,
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
         limits: SyncLimits | None = None,
@@ -63,6 +64,8 @@ class BrokerClient:
         Nodes that do CURVE are met with `curve`: this broker's key pair (`read_key_pair`), whose
         public key they know, and their own public keys, one for each of `nodes`, in that order.
         A broker whose key is not known yet, or not any more, goes on trying.
+
+        `on_ack_wanted` is called when somebody waits for brokers to have what `applied` now says.
 
         Callbacks run in the client's own thread, which waits for them; one that raises stops the
         client, which tells `failed` (default: a log line). Raises: OSError (reading the cache),
@@ -80,6 +83,7 @@ class BrokerClient:
         self._cache = None if cache is None else ClientCache(cache)
         self._on_update = on_update
         self._on_snapshot = on_snapshot
+        self._on_ack_wanted = on_ack_wanted
         self._failed = failed
         known = self._read_cache()
         self._sync = BrokerSync(
@@ -104,6 +108,7 @@ class BrokerClient:
             cache=self._cache,
             on_update=self._on_update,
             on_snapshot=self._on_snapshot,
+            on_ack_wanted=self._on_ack_wanted,
             failed=self._failed,
             curve=self._curve,
         )
@@ -142,6 +147,11 @@ class BrokerClient:
     def epoch(self) -> int:
         """The epoch that `version` belongs to."""
         return self._progress.view.epoch
+
+    @property
+    def applied(self) -> Applied:
+        """The newest version for which all callbacks have returned, with its digest."""
+        return self._progress.applied
 
     @property
     def staleness_s(self) -> float:

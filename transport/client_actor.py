@@ -23,7 +23,16 @@ from felix.transport.rpc_link import Link
 from felix.transport.rpc_wire import decode_reply, encode_request, read_reply
 from felix.transport.socket_actor import SocketActor, handles
 from felix.transport.sync import BrokerSync
-from felix.transport.sync_records import Action, Connect, Deliver, Fetch, Replace, UpdateInfo, Warn
+from felix.transport.sync_records import (
+    Acknowledge,
+    Action,
+    Connect,
+    Deliver,
+    Fetch,
+    Replace,
+    UpdateInfo,
+    Warn,
+)
 from felix.transport.view import MetadataView
 
 TICK_S: Final = 0.1
@@ -36,11 +45,22 @@ CACHE_INTERVAL_S: Final = 5.0
 Failed: TypeAlias = Callable[[SocketActor, BaseException], None]
 
 
+class Applied(msgspec.Struct, frozen=True):
+    """A version of the metadata of which every reader has been told."""
+
+    epoch: int
+    version: int
+    digest: str
+    """Empty where this build cannot work it out."""
+
+
 class Progress:
     """Where the client stands, for its readers' threads."""
 
     def __init__(self, view: MetadataView) -> None:
         self.view = view
+        self.applied = _applied(view)
+        """Unlike the view it does not run ahead of `on_update`."""
         self.changed = threading.Condition()
 
 
@@ -80,6 +100,7 @@ class BrokerActor(SocketActor):
         cache: ClientCache | None,
         on_update: Callable[[MetadataUpdate, UpdateInfo], None] | None,
         on_snapshot: Callable[[MetadataView], None] | None,
+        on_ack_wanted: Callable[[], None] | None,
         failed: Failed | None,
         curve: ClientCurve | None,
     ) -> None:
@@ -93,6 +114,7 @@ class BrokerActor(SocketActor):
         self._cache = cache
         self._on_update = on_update
         self._on_snapshot = on_snapshot
+        self._on_ack_wanted = on_ack_wanted
         self._session: _Session | None = None
         self._left: list[Link] = []
         self._told = self._standing()
@@ -176,11 +198,16 @@ class BrokerActor(SocketActor):
                     if self._on_snapshot is not None:
                         self._on_snapshot(action.view)
                     self._carry_out(self._sync.proceed(time.monotonic()))
+                case Acknowledge():
+                    self._progress.applied = _applied(self._sync.view)
+                    if self._on_ack_wanted is not None:
+                        self._on_ack_wanted()
                 case Warn():
                     self._log.warning("broker_client", reason=action.text)
         standing = self._standing()
         if standing != self._told:
             self._told = standing
+            self._progress.applied = _applied(self._sync.view)
             with self._progress.changed:
                 self._progress.changed.notify_all()
 
@@ -242,6 +269,10 @@ class BrokerActor(SocketActor):
             self._log.warning("broker_cache_not_written", reason=str(error))
         self._saved = place
         self._saved_at = time.monotonic()
+
+
+def _applied(view: MetadataView) -> Applied:
+    return Applied(view.epoch, view.version, view.digest if view.verifiable else "")
 
 
 def _report(actor: SocketActor, error: BaseException) -> None:

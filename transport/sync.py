@@ -20,6 +20,7 @@ from felix.proto.updates import RawUpdate, SnapshotChunk, UpdateBatch, WatchHead
 from felix.transport.snapshot_assembly import SnapshotAssembly, WrongDigest
 from felix.transport.sync_inbox import Frame, PendingFrames, check_versions, read_frame
 from felix.transport.sync_records import (
+    Acknowledge,
     Action,
     Connect,
     Counters,
@@ -73,6 +74,8 @@ class BrokerSync:
         self._has_view = cached is not None
         self._needs_snapshot = cached is None
         self._in_gap = False
+        self._awaited: WatchHeader | None = None
+        """The newest that somebody waits for, until we have it."""
         self._target = self.view.version
         """The newest version of our epoch that anybody spoke of."""
         self.session = 0
@@ -197,9 +200,17 @@ class BrokerSync:
     def _is_ours(self, cluster_id: str, epoch: int) -> bool:
         return self._has_view and (cluster_id, epoch) == (self.view.cluster_id, self.view.epoch)
 
+    def _has(self, header: WatchHeader) -> bool:
+        """Whether we have, and believe, what that header speaks of."""
+        if self._needs_snapshot or not self._is_ours(header.cluster_id, header.epoch):
+            return False
+        return self.view.version >= header.last
+
     def _note(self, header: WatchHeader, now: float) -> None:
         """Learn from a header where the node is and whether it is of our epoch."""
         self._heard = _Heard(header, now)
+        if header.wants_acks:
+            self._awaited = header
         if self._is_ours(header.cluster_id, header.epoch):
             self._target = max(self._target, header.last)
         else:
@@ -281,6 +292,10 @@ class BrokerSync:
             return actions
         self._drain(now)
         self._check_current(now)
+        awaited = self._awaited
+        if awaited and self._has(awaited):
+            self._awaited = None
+            self._actions.append(Acknowledge())
         behind = self.view.version < self._target
         if self._in_gap and not behind and not self._needs_snapshot:
             self._in_gap = False

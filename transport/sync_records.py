@@ -69,13 +69,17 @@ class Replace(msgspec.Struct, frozen=True):
     view: MetadataView
 
 
+class Acknowledge(msgspec.Struct, frozen=True):
+    """Somebody waits for brokers to have what was just delivered, or had before: say so."""
+
+
 class Warn(msgspec.Struct, frozen=True):
     """Somebody should read this."""
 
     text: str
 
 
-Action: TypeAlias = Connect | Fetch | Deliver | Replace | Warn
+Action: TypeAlias = Connect | Fetch | Deliver | Replace | Acknowledge | Warn
 
 
 class SyncStatistics(msgspec.Struct, frozen=True):
