@@ -23,7 +23,7 @@ from felix.proto.resources import Broker as BrokerRow
 from felix.proto.resources import ShardPlacement, Stream
 from felix.proto.updates import MetadataUpdate
 from felix.transport.broker_reporter import Reporter, Vitals
-from felix.transport.client import BrokerClient, Node, UnknownStream
+from felix.transport.client import BrokerClient, Node
 from felix.transport.client_actor import Failed
 from felix.transport.curve import ClientCurve
 from felix.transport.rpc_client import RpcClient
@@ -174,17 +174,12 @@ class Broker:
     ) -> Located:
         """Look a stream and its shards up, after waiting a little for a version if one is given.
 
-        Raises: UnknownStream, also for a stream that is deleted and waits to be purged.
+        Raises: UnknownStream, with the `version` that was looked at; also for a deleted stream
+        that could still be had back.
         """
         found = self.client.stream(
             tenant_id, namespace, stream, at_version=at_version, timeout_s=timeout_s
         )
-        if found.deleted_at_ms:
-            raise UnknownStream(
-                f"Stream {tenant_id}/{namespace}/{stream} is deleted",
-                retry_after_ms=100,
-                details={"version": found.version, "purge_at_ms": found.purge_at_ms},
-            )
         placement = self.client.get("ShardPlacement", found.key)
         assert placement is None or isinstance(placement, ShardPlacement)
         if placement is not None and placement.stream_id != found.stream_id:

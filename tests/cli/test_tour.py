@@ -40,7 +40,7 @@ def test_every_command_of_the_tour_does_what_the_tour_says() -> None:
             if kind == "text"
             for line in block.splitlines()
         }
-        assert len(heard) == 3
+        assert len(heard) == 4
         eventually(lambda: all(line in output.read_text() for line in heard))
     assert re.findall(r'"code":"(\w+)"', said) == REFUSED_ON_PURPOSE, said
     assert said.count('"felix_token"') == 1, said

@@ -18,6 +18,7 @@ from felix.proto.queries import GetSnapshot, WatchUpdates
 from felix.proto.updates import WatchHeader
 from felix.transport.sync import BrokerSync
 from felix.transport.sync_records import (
+    Acknowledge,
     Action,
     Connect,
     Deliver,
@@ -473,3 +474,33 @@ def test_a_part_of_a_large_batch_does_not_make_a_broker_current() -> None:
     actions = sync.frame(session, part, model.frame(6, 6)[1], 1.0)
     assert [type(action) for action in actions] == [Deliver]
     assert sync.current_at == 0.0
+
+
+def wanting_acks(frame: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    header = msgspec.structs.replace(decode(frame[0], type=WatchHeader), wants_acks=True)
+    return encode(header), frame[1]
+
+
+def test_an_update_for_which_somebody_waits_is_acknowledged_after_it_is_delivered() -> None:
+    model = streams(5)
+    sync, session = synced(model)
+    model.put_stream("a")
+    model.put_stream("b")
+    assert Acknowledge() not in sync.frame(session, *model.frame(6, 6), 1.0)
+    actions = sync.frame(session, *wanting_acks(model.frame(7, 7)), 1.0)
+    assert [type(one) for one in actions] == [Deliver, Acknowledge]
+    actions = sync.frame(session, *wanting_acks(model.frame(7, 7)), 1.0)
+    assert actions == [Acknowledge()], "somebody asks again, and we have it"
+
+
+def test_an_update_that_came_too_early_is_acknowledged_once_the_gap_is_filled() -> None:
+    model = streams(5)
+    sync, session = synced(model)
+    model.put_stream("a")
+    model.put_stream("b")
+    actions = sync.frame(session, *wanting_acks(model.frame(7, 7)), 1.0)
+    (question,) = [one for one in actions if isinstance(one, Fetch)]
+    assert Acknowledge() not in actions
+    assert isinstance(question.message, WatchUpdates)
+    batch = model.watch_updates(question.message, 7)
+    assert sync.answer(session, question.token, batch, 1.0)[-1] == Acknowledge()
