@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import falcon
 
 from felix.http.broker_bodies import BrokerPatch, CapacityBody, Epoch, HealthReport, NewBroker
@@ -41,6 +43,8 @@ from felix.proto.placement_commands import (
 from felix.proto.queries import GetBroker, GetBrokersHealth, ListBrokers
 from felix.proto.reports import ReportHealth
 from felix.proto.resources import Broker
+
+_OF_THE_CATALOG: Final = ("X-Felix-Version", "X-Felix-Age-Ms")
 
 
 class Brokers:
@@ -204,11 +208,17 @@ class BrokerDeregistration:
 def health_of(
     desk: Desk, req: falcon.Request, resp: falcon.Response, broker_id: str = ""
 ) -> BrokersHealth:
-    """Ask the leader how brokers do; without one nothing is known."""
+    """Ask the leader how brokers do; without one nothing is known.
+
+    The headers go on to speak of the catalog that was read before.
+    """
+    said = {name: resp.get_header(name) for name in _OF_THE_CATALOG}
     try:
         return desk.ask(req, resp, GetBrokersHealth(broker_id=broker_id), BrokersHealth)
     except FelixError:
         return BrokersHealth([])
+    finally:
+        resp.set_headers({name: value for name, value in said.items() if value is not None})
 
 
 def _capacity(body: CapacityBody | None) -> BrokerCapacity | None:

@@ -117,6 +117,22 @@ class StreamView(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str
 
 
+class DeletionView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deletion would take along: numbers by kind, and the first names."""
+
+    namespaces: int
+    streams: int
+    durable_streams: int
+    """Of the streams: those whose data is on disk."""
+    deleted_streams: int
+    """Whose deletion could be taken back now, and could not be any more."""
+    caches: int
+    names: list[str]
+    """`stream:{tenant}/{namespace}/{stream}` and so on; at most 100."""
+    is_complete: bool
+    """False: there is more than was counted."""
+
+
 class CacheView(msgspec.Struct, frozen=True, kw_only=True):
     """A cache."""
 

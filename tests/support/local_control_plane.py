@@ -36,8 +36,10 @@ from felix.proto.queries import (
     GetBackup,
     GetBrokersHealth,
     GetCluster,
+    GetPlacementPlan,
     GetSnapshot,
     MemberStatus,
+    PlanRebalance,
     WaitForBrokers,
     WatchUpdates,
 )
@@ -98,6 +100,11 @@ class LocalControlPlane:
                 raise MembershipRefused("this is one process", details={"reason": "one_process"})
             return self._answered(self._answer(message, call))
 
+    def place_shards(self) -> None:
+        """Place the streams that have no placement, as the leader's planner would."""
+        with self._changed:
+            self._command(self._brokers.placing(), Call())
+
     def _answer(self, message: AnyQuery | AnyReport, call: Call) -> Answer:
         match message:
             case GetSnapshot():
@@ -108,6 +115,8 @@ class LocalControlPlane:
                 return self._watch(message, call.timeout_s)
             case ReportHealth() | ReportApplied() | GetBrokersHealth() | WaitForBrokers():
                 return self._brokers.answer(message)
+            case GetPlacementPlan() | PlanRebalance():
+                return self._brokers.plan(message)
             case _:
                 return self._catalog.answer(message)
 
