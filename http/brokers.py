@@ -7,6 +7,7 @@ from typing import Final
 import falcon
 
 from felix.http.broker_bodies import BrokerPatch, CapacityBody, Epoch, HealthReport, NewBroker
+from felix.http.broker_parts import HealthAckView, spelled_out
 from felix.http.broker_views import (
     BrokerPage,
     BrokerWithHealth,
@@ -171,7 +172,8 @@ class BrokerHealthReport:
             applied_epoch=body.applied_epoch,
             applied_digest=body.applied_digest,
         )
-        answer(resp, self._desk.ask(req, resp, report, HealthAck))
+        ack = self._desk.ask(req, resp, report, HealthAck)
+        answer(resp, spelled_out(ack, HealthAckView))
 
 
 class BrokerDrain:
