@@ -210,6 +210,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         request=broker_bodies.TransferBody,
         response=broker_views.PlanView,
         status=202,
+        others=(Other(200, broker_views.PlanView),),
         refusals=(404, 409, 415, 422, 507),
         parameters=(KEY, _BASE),
     ),

@@ -99,5 +99,6 @@ def demand_version(one: Resource, expected: int | None) -> None:
     """Refuse what the deletion would refuse. Raises: PreconditionFailed."""
     if expected not in {None, one.version}:
         raise PreconditionFailed(
-            "it was changed", details={"expected": expected, "actual": one.version}
+            f"the {kind_of(one).lower()} {'/'.join(one.key)!r} was changed",
+            details={"expected": expected or 0, "actual": one.version},
         )
