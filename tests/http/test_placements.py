@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
-from felix.proto.commands import CreateNamespace, CreateStream, StreamSpec
+from felix.proto.brokers import StreamName
+from felix.proto.commands import CreateNamespace, CreateStream
 from felix.proto.permissions import OPERATOR_TENANT
 from felix.proto.placement_commands import RegisterBroker
+from felix.proto.resources import StreamSpec
 from tests.http.helpers import (
     INVOICES,
     STREAM,
@@ -280,11 +283,11 @@ def test_a_bridge_for_a_stream_that_is_not_there_is_refused() -> None:
 def world() -> Iterator[Realm]:
     """Two brokers, all shards of a stream of acme on the first one."""
     with realm() as made:
-        names = {"tenant_id": "acme", "namespace": "billing"}
         spec = StreamSpec(shards=4)
+        name = StreamName("acme", "billing", "invoices")
         made.apply(RegisterBroker(broker_id="b1", address="h1:1", boot_id="1"))
-        made.apply(CreateNamespace(**names))
-        made.apply(CreateStream(**names, stream="invoices", spec=spec))
+        made.apply(CreateNamespace(tenant_id=name.tenant_id, namespace=name.namespace))
+        made.apply(CreateStream(**msgspec.structs.asdict(name), spec=spec))
         made.plane.place_shards()
         made.apply(RegisterBroker(broker_id="b2", address="h2:1", boot_id="1"))
         yield made

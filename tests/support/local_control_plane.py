@@ -17,6 +17,7 @@ from felix.core.catalog.identity_commands import NEEDS_A_KEY
 from felix.core.catalog.rendering import SnapshotRendering
 from felix.core.catalog.store import Row
 from felix.proto import codec, levels
+from felix.proto.brokers import MovePlan, ShardMove
 from felix.proto.cluster import Operation
 from felix.proto.command import Command
 from felix.proto.commands import (
@@ -235,4 +236,13 @@ class LocalControlPlane:
 
 
 def _tenant_of(row: Row) -> object:
-    return getattr(row.object if isinstance(row, Tombstone) else row, "tenant_id", None)
+    match row:
+        case Tombstone():
+            return getattr(row.object, "tenant_id", None)
+        case ShardMove():
+            return row.stream.tenant_id
+        case MovePlan():
+            tenants = {move.stream.tenant_id for move in row.moves}
+            return tenants.pop() if len(tenants) == 1 else None
+        case _:
+            return getattr(row, "tenant_id", None)
