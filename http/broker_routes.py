@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from felix.http import bridges, broker_bodies, broker_views, brokers, placements, streams
+from felix.http import (
+    bridges,
+    broker_bodies,
+    broker_parts,
+    broker_views,
+    brokers,
+    placements,
+    streams,
+)
 from felix.http.access import CLUSTER_MANAGE, CLUSTER_VIEW, Access
 from felix.http.route import CONSISTENCY, KEY, PAGING, PRECONDITION, Other, Parameter, Route
 from felix.http.views import StreamView
-from felix.proto.brokers import HealthAck
 
 _BROKER: Final = "/v1/brokers/{broker_id}"
 _BRIDGE: Final = "/v1/bridges/{bridge}"
@@ -95,7 +102,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         summary="Take a broker's heartbeat",
         access=CLUSTER_MANAGE,
         request=broker_bodies.HealthReport,
-        response=HealthAck,
+        response=broker_parts.HealthAckView,
         refusals=(404, 409, 415, 422),
     ),
     Route(
@@ -203,6 +210,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         request=broker_bodies.TransferBody,
         response=broker_views.PlanView,
         status=202,
+        others=(Other(200, broker_views.PlanView),),
         refusals=(404, 409, 415, 422, 507),
         parameters=(KEY, _BASE),
     ),

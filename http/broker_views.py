@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import msgspec
 
+from felix.http.broker_parts import (
+    CapacityView,
+    FeelingView,
+    MetricsView,
+    QualityView,
+    ShardView,
+    spelled_out,
+)
 from felix.http.times import rfc3339
 from felix.proto.brokers import (
-    BrokerCapacity,
     BrokerHealth,
-    BrokerMetrics,
     BrokerStatus,
-    HealthStatus,
     MoveKind,
     MovePlan,
     MoveReason,
     MoveStep,
-    Placement,
     PlacementPlan,
     PlannedMove,
-    Quality,
     ShardMove,
     Strategy,
     Unmet,
@@ -33,7 +36,7 @@ class BrokerView(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     region: str
     availability_zone: str
-    capacity: BrokerCapacity
+    capacity: CapacityView
     metadata: dict[str, str]
     status: BrokerStatus
     status_since: str
@@ -50,8 +53,8 @@ class BrokerStateView(msgspec.Struct, frozen=True, kw_only=True):
     """What the leader has heard of a broker."""
 
     heard_ms_ago: int | None
-    status: HealthStatus
-    metrics: BrokerMetrics
+    status: FeelingView
+    metrics: MetricsView
     applied_version: int
     lag_versions: int
     is_wrong: bool
@@ -83,7 +86,7 @@ class PlacementView(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     stream: str
     stream_id: str
-    placements: list[Placement]
+    placements: list[ShardView]
     version: int
     created_version: int
     created_at: str
@@ -176,8 +179,8 @@ class PlanView(msgspec.Struct, frozen=True, kw_only=True):
     strategy: Strategy | None
     moves: list[PlannedMoveView]
     blocked_by: list[UnmetView]
-    before: Quality
-    after: Quality
+    before: QualityView
+    after: QualityView
     moves_min: int
 
 
@@ -198,7 +201,7 @@ def broker_view(broker: Broker) -> BrokerView:
         address=broker.address,
         region=broker.region,
         availability_zone=broker.availability_zone,
-        capacity=broker.capacity,
+        capacity=spelled_out(broker.capacity, CapacityView),
         metadata=broker.metadata,
         status=broker.status,
         status_since=rfc3339(broker.status_since_ms),
@@ -221,8 +224,8 @@ def broker_with_health(broker: Broker, health: BrokerHealth | None) -> BrokerWit
 def _state(health: BrokerHealth) -> BrokerStateView:
     return BrokerStateView(
         heard_ms_ago=health.heard_ms_ago,
-        status=health.health,
-        metrics=health.metrics,
+        status=spelled_out(health.health, FeelingView),
+        metrics=spelled_out(health.metrics, MetricsView),
         applied_version=health.applied_version,
         lag_versions=health.lag_versions,
         is_wrong=health.is_wrong,
@@ -241,7 +244,7 @@ def placement_view(row: ShardPlacement) -> PlacementView:
         namespace=row.namespace,
         stream=row.stream,
         stream_id=row.stream_id,
-        placements=list(row.placements),
+        placements=[spelled_out(one, ShardView) for one in row.placements],
         version=row.version,
         created_version=row.created_version,
         created_at=rfc3339(row.created_at_ms),
@@ -293,8 +296,8 @@ def plan_view(plan: MovePlan, plan_id: str = "") -> PlanView:
         strategy=plan.strategy,
         moves=[_planned(move) for move in plan.moves],
         blocked_by=[_unmet(one) for one in plan.blocked_by],
-        before=plan.before,
-        after=plan.after,
+        before=spelled_out(plan.before, QualityView),
+        after=spelled_out(plan.after, QualityView),
         moves_min=plan.moves_min,
     )
 

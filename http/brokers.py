@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import falcon
 
 from felix.http.broker_bodies import BrokerPatch, CapacityBody, Epoch, HealthReport, NewBroker
+from felix.http.broker_parts import HealthAckView, spelled_out
 from felix.http.broker_views import (
     BrokerPage,
     BrokerWithHealth,
@@ -41,6 +44,8 @@ from felix.proto.placement_commands import (
 from felix.proto.queries import GetBroker, GetBrokersHealth, ListBrokers
 from felix.proto.reports import ReportHealth
 from felix.proto.resources import Broker
+
+_OF_THE_CATALOG: Final = ("X-Felix-Version", "X-Felix-Age-Ms")
 
 
 class Brokers:
@@ -167,7 +172,8 @@ class BrokerHealthReport:
             applied_epoch=body.applied_epoch,
             applied_digest=body.applied_digest,
         )
-        answer(resp, self._desk.ask(req, resp, report, HealthAck))
+        ack = self._desk.ask(req, resp, report, HealthAck)
+        answer(resp, spelled_out(ack, HealthAckView))
 
 
 class BrokerDrain:
@@ -204,11 +210,17 @@ class BrokerDeregistration:
 def health_of(
     desk: Desk, req: falcon.Request, resp: falcon.Response, broker_id: str = ""
 ) -> BrokersHealth:
-    """Ask the leader how brokers do; without one nothing is known."""
+    """Ask the leader how brokers do; without one nothing is known.
+
+    The headers go on to speak of the catalog that was read before.
+    """
+    said = {name: resp.get_header(name) for name in _OF_THE_CATALOG}
     try:
         return desk.ask(req, resp, GetBrokersHealth(broker_id=broker_id), BrokersHealth)
     except FelixError:
         return BrokersHealth([])
+    finally:
+        resp.set_headers({name: value for name, value in said.items() if value is not None})
 
 
 def _capacity(body: CapacityBody | None) -> BrokerCapacity | None:

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Final, TypeVar
 
 import falcon
 import msgspec
 
 from felix.http.bodies import INTEGER_MAX
+from felix.http.brokers_wait import (
+    AWAITABLE,
+    BROKERS_MAX,
+    WAIT_MS_DEFAULT,
+    WAIT_MS_MAX,
+    WAIT_MS_MIN,
+    BrokerWaits,
+    Wanted,
+    say,
+)
 from felix.http.settings import HttpSettings
 from felix.http.strict_json import read_object
 from felix.identity.gatekeeper import Gatekeeper
+from felix.proto.brokers import AppliedBy
 from felix.proto.command import Command
-from felix.proto.control_plane import Call, ControlPlane
-from felix.proto.errors import ValidationFailed
-from felix.proto.queries import PAGE_SIZE_MAX, AnyQuery, Listing
+from felix.proto.control_plane import Answered, Call, ControlPlane
+from felix.proto.errors import FelixError, ValidationFailed
+from felix.proto.queries import PAGE_SIZE_MAX, AnyQuery, Listing, WaitForBrokers
 from felix.proto.resources import Resource
 from felix.proto.rpc import AnyRequest, Consistency
 
@@ -37,6 +49,7 @@ class Desk:
         self._control_plane = control_plane
         self.settings = settings
         self.gatekeeper = gatekeeper
+        self._broker_waits = BrokerWaits(settings.broker_waiters_max)
 
     def ask(
         self,
@@ -54,6 +67,7 @@ class Desk:
         overrides what the request wants. Raises: any FelixError.
         """
         is_command = isinstance(message, Command)
+        wanted = wanted_brokers_of(req, message)
         call = Call(
             timeout_s=self.settings.timeout_s + patience_s,
             consistency=consistency or consistency_of(req),
@@ -61,15 +75,32 @@ class Desk:
             request_id=req.context.request_id,
             principal=req.context.caller.principal,
             source=req.remote_addr or "",
+            wants_acks=wanted is not None,
         )
-        req.context.is_proposed = is_command
-        answered = self._control_plane.ask(message, call)
+        with nullcontext() if wanted is None else self._broker_waits.one_more():
+            req.context.is_proposed = is_command
+            answered = self._control_plane.ask(message, call)
+            if wanted is not None:
+                say(resp, self._wait_for_brokers(wanted, answered, call.request_id))
         req.context.seen_version = answered.version
         resp.set_header("X-Felix-Version", str(answered.version))
         if call.consistency == "stale" and not is_command:
             resp.set_header("X-Felix-Age-Ms", str(answered.age_ms))
         assert isinstance(answered.result, answer)
         return answered.result
+
+    def _wait_for_brokers(
+        self, wanted: Wanted, written: Answered, request_id: str
+    ) -> AppliedBy | None:
+        """Wait until brokers have what was written; a failure here takes nothing back."""
+        query = WaitForBrokers(version=written.version, brokers=wanted.brokers)
+        call = Call(timeout_s=wanted.wait_ms / 1000, request_id=request_id)
+        try:
+            result = self._control_plane.ask(query, call).result
+        except FelixError:
+            return None
+        assert isinstance(result, AppliedBy)
+        return result
 
     def go_on(self, message: AnyQuery, answer: type[T], request_id: str) -> T:
         """Ask this node for more of what it began to answer. Raises: any FelixError."""
@@ -170,6 +201,18 @@ def integer_of(req: falcon.Request, name: str, default: int = 0) -> int:
     if len(value) > 19 or not _DIGITS.fullmatch(value) or int(value) > INTEGER_MAX:
         raise invalid(name, "must be a whole number from 0 to 2^63 - 1")
     return int(value)
+
+
+def wanted_brokers_of(req: falcon.Request, message: AnyRequest) -> Wanted | None:
+    """Read `?wait_brokers=` and `?wait_timeout_ms=` of a write. Raises: ValidationFailed."""
+    text = req.get_param("wait_brokers")
+    if not text or not isinstance(message, AWAITABLE):
+        return None
+    brokers = 0 if text == "all" else integer_of(req, "wait_brokers")
+    if text != "all" and not 1 <= brokers <= BROKERS_MAX:
+        raise invalid("wait_brokers", f"must be all, or a number from 1 to {BROKERS_MAX}")
+    wait_ms = integer_of(req, "wait_timeout_ms", WAIT_MS_DEFAULT)
+    return Wanted(brokers, max(WAIT_MS_MIN, min(wait_ms, WAIT_MS_MAX)))
 
 
 def page_size_of(req: falcon.Request) -> int:

@@ -28,6 +28,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "request_timeout": 408,
     "already_exists": 409,
     "conflict": 409,
+    "broker_fenced": 409,
     "already_initialized": 409,
     "last_admin": 409,
     "key_state": 409,

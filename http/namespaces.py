@@ -6,7 +6,8 @@ import falcon
 
 from felix.http.authentication import require
 from felix.http.bodies import NamespacePatch, NewNamespace
-from felix.http.desk import Desk, answer, expected_version_of, page_size_of, text_of
+from felix.http.deletions import Preview, demand_version
+from felix.http.desk import Desk, answer, expected_version_of, flag_of, page_size_of, text_of
 from felix.http.spelling import quotas
 from felix.http.views import NamespacePage, namespace_view
 from felix.proto.commands import CreateNamespace, Deleted, DeleteNamespace, UpdateNamespace
@@ -90,7 +91,15 @@ class OneNamespace:
     def on_delete(
         self, req: falcon.Request, resp: falcon.Response, tenant_id: str, namespace: str
     ) -> None:
-        """Delete, with everything inside."""
+        """Delete, with everything inside; a dry run says what that is."""
+        if flag_of(req, "dry_run"):
+            found = self._desk.ask(
+                req, resp, GetNamespace(tenant_id=tenant_id, namespace=namespace), Namespace
+            )
+            demand_version(found, expected_version_of(req))
+            preview = Preview(self._desk, req).of_namespace(tenant_id, namespace)
+            answer(resp, preview, version=found.version)
+            return
         command = DeleteNamespace(
             tenant_id=tenant_id, namespace=namespace, expected_version=expected_version_of(req)
         )

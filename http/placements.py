@@ -6,7 +6,9 @@ import re
 from typing import Final
 
 import falcon
+import msgspec
 
+from felix.http.bodies import INTEGER_MAX
 from felix.http.broker_bodies import NewMove, PauseBody, RebalanceBody, TransferBody
 from felix.http.broker_views import (
     MovePage,
@@ -140,11 +142,16 @@ class ShardTransfer:
         row = self._desk.ask(req, resp, query, ShardPlacement)
         if number >= len(row.placements):
             raise NotFound(f"the stream has {len(row.placements)} shards, no {number}")
+        leader = row.placements[number].leader
+        if leader == body.target_broker:
+            nothing = MovePlan(base_version=req.context.seen_version, reason="operator")
+            answer(resp, plan_view(nothing))
+            return
         move = PlannedMove(
             stream=name,
             shard_id=number,
             kind="leader",
-            from_broker=row.placements[number].leader,
+            from_broker=leader,
             to_broker=body.target_broker,
         )
         _carry_out(self._desk, req, resp, _ordered(move, req))
@@ -290,15 +297,21 @@ def _rebalance(
 
 
 def _carry_out(desk: Desk, req: falcon.Request, resp: falcon.Response, plan: MovePlan) -> None:
+    seen: int = req.context.seen_version
     done = desk.ask(req, resp, StartMoves(plan=plan), Done)
     resp.location = f"/v1/shard-moves?plan={done.id}"
-    view: PlanView = plan_view(plan, done.id)
+    shown = msgspec.structs.replace(plan, base_version=min(plan.base_version, seen))
+    view: PlanView = plan_view(shown, done.id)
     answer(resp, view, status=202)
 
 
 def _ordered(move: PlannedMove, req: falcon.Request) -> MovePlan:
-    """Make a plan of one move as of the version that was read last in this request."""
-    version = integer_of(req, "base_version") or req.context.seen_version
+    """Make a plan of one move, as of the version that the caller has looked at, if it says one.
+
+    What was read in this request is not put in: repeated with the same idempotency key, it has to
+    be the same command.
+    """
+    version = integer_of(req, "base_version", INTEGER_MAX)
     return MovePlan(base_version=version, reason="operator", moves=(move,))
 
 

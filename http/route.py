@@ -88,3 +88,9 @@ PRECONDITION: Final = (
     Parameter("If-Match", 'the version in quotes, as in `"42"`: else 412', "header"),
     Parameter("expected_version", "the same as `If-Match`, without quotes", kind="integer"),
 )
+AWAITING: Final = (
+    Parameter("wait_brokers", "answer once so many brokers have it in force: a number, or `all`"),
+    Parameter(
+        "wait_timeout_ms", "but after this time at the latest: 10000, at most 60000", kind="integer"
+    ),
+)

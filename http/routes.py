@@ -26,7 +26,16 @@ from felix.http.desk import Desk
 from felix.http.identity_routes import IDENTITY_ROUTES
 from felix.http.metadata import MetadataSnapshot, MetadataWatch
 from felix.http.namespaces import Namespaces, OneNamespace
-from felix.http.route import CONSISTENCY, KEY, PAGING, PRECONDITION, Parameter, Route
+from felix.http.route import (
+    AWAITING,
+    CONSISTENCY,
+    KEY,
+    PAGING,
+    PRECONDITION,
+    Other,
+    Parameter,
+    Route,
+)
 from felix.http.streams import OneStream, Streams
 from felix.http.system import Info, OneRegion, Regions, SystemHealth, ThisNode
 from felix.http.tenants import OneTenant, Tenants
@@ -36,6 +45,35 @@ _TENANT: Final = "/v1/tenants/{tenant_id}"
 _NAMESPACE: Final = _TENANT + "/namespaces/{namespace}"
 _STREAM: Final = _NAMESPACE + "/streams/{stream}"
 _CACHE: Final = _NAMESPACE + "/caches/{cache}"
+
+
+class _Deletion(msgspec.Struct, frozen=True):
+    """What is special about deleting one kind of object."""
+
+    summary: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    refusals: tuple[int, ...] = ()
+    others: tuple[Other, ...] = ()
+
+
+_WITH_ALL_INSIDE: Final = _Deletion(
+    " and everything inside, or only say what that would be",
+    (Parameter("dry_run", "change nothing, and answer what would go"),),
+    others=(Other(200, views.DeletionView),),
+)
+_OF_DELETION: Final = {
+    "tenant": _WITH_ALL_INSIDE,
+    "namespace": _WITH_ALL_INSIDE,
+    "stream": _Deletion(
+        "; a durable one with a grace in which it can be had back",
+        (
+            Parameter("confirm", "the name of the stream, if it is durable: else 409"),
+            Parameter("force", "no checks and no grace"),
+        ),
+        (409,),
+    ),
+    "cache": _Deletion(),
+}
 
 
 def _collection(
@@ -48,6 +86,7 @@ def _collection(
     page: type[msgspec.Struct],
     listed: Access,
     created: Access,
+    also: tuple[Parameter, ...] = (),
 ) -> tuple[Route, ...]:
     has_parent = "{" in path
     return (
@@ -60,7 +99,7 @@ def _collection(
             access=listed,
             response=page,
             refusals=(404,) if has_parent else (),
-            parameters=PAGING,
+            parameters=(*PAGING, *also),
         ),
         Route(
             method="POST",
@@ -73,7 +112,7 @@ def _collection(
             response=one,
             status=201,
             refusals=(404, 409, 415, 422, 507) if has_parent else (409, 415, 422, 507),
-            parameters=(KEY,),
+            parameters=(KEY, *AWAITING),
         ),
     )
 
@@ -88,6 +127,18 @@ def _single(
     target: str,
 ) -> tuple[Route, ...]:
     manage = Access("caller", action, target)
+    deletion = Route(
+        method="DELETE",
+        path=path,
+        resource=resource,
+        operation=f"delete_{noun}",
+        summary=f"Delete a {noun}" + _OF_DELETION[noun].summary,
+        access=manage,
+        status=204,
+        others=_OF_DELETION[noun].others,
+        refusals=(404, *_OF_DELETION[noun].refusals, 412, 422),
+        parameters=(*PRECONDITION, *AWAITING, *_OF_DELETION[noun].parameters),
+    )
     return (
         Route(
             method="GET",
@@ -110,19 +161,9 @@ def _single(
             request=patch,
             response=one,
             refusals=(404, 412, 415, 422, 507),
-            parameters=PRECONDITION,
+            parameters=(*PRECONDITION, *AWAITING),
         ),
-        Route(
-            method="DELETE",
-            path=path,
-            resource=resource,
-            operation=f"delete_{noun}",
-            summary=f"Delete a {noun} and everything inside",
-            access=manage,
-            status=204,
-            refusals=(404, 412, 422),
-            parameters=PRECONDITION,
-        ),
+        deletion,
     )
 
 
@@ -339,6 +380,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         page=views.StreamPage,
         listed=Access("caller", object="namespace:{tenant_id}/{namespace}"),
         created=Access("caller", "stream.manage"),
+        also=(Parameter("deleted", "those whose deletion can still be taken back, instead"),),
     ),
     *_single(
         _STREAM,

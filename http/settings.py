@@ -27,6 +27,8 @@ class HttpSettings(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A long poll that asks for more waits this long."""
     watch_waiters_max: int = 8
     """Long polls at a time in one worker: each holds one of its threads."""
+    broker_waiters_max: int = 4
+    """Writes at a time in one worker that wait for brokers: so does each of them."""
 
     is_open: bool = False
     """What the existing Felix service serves without a token, and the cluster's own routes, need

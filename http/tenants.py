@@ -5,7 +5,8 @@ from __future__ import annotations
 import falcon
 
 from felix.http.bodies import NewTenant, TenantPatch
-from felix.http.desk import Desk, answer, expected_version_of, page_size_of, text_of
+from felix.http.deletions import Preview, demand_version
+from felix.http.desk import Desk, answer, expected_version_of, flag_of, page_size_of, text_of
 from felix.http.spelling import encryption, quotas
 from felix.http.views import TenantPage, tenant_view
 from felix.proto.commands import CreateTenant, Deleted, DeleteTenant, UpdateTenant
@@ -79,7 +80,13 @@ class OneTenant:
         answer(resp, tenant_view(tenant), version=tenant.version)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, tenant_id: str) -> None:
-        """Delete, with everything inside."""
+        """Delete, with everything inside; a dry run says what that is."""
+        if flag_of(req, "dry_run"):
+            found = self._desk.ask(req, resp, GetTenant(tenant_id=tenant_id), Tenant)
+            demand_version(found, expected_version_of(req))
+            preview = Preview(self._desk, req).of_tenant(tenant_id)
+            answer(resp, preview, version=found.version)
+            return
         command = DeleteTenant(tenant_id=tenant_id, expected_version=expected_version_of(req))
         self._desk.ask(req, resp, command, Deleted)
         resp.status = 204

@@ -115,6 +115,25 @@ class StreamView(msgspec.Struct, frozen=True, kw_only=True):
     created_version: int
     created_at: str
     updated_at: str
+    deleted_at: str | None
+    """Of one whose deletion can still be taken back, until `purge_at`."""
+    purge_at: str | None
+
+
+class DeletionView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deletion would take along: numbers by kind, and the first names."""
+
+    namespaces: int
+    streams: int
+    durable_streams: int
+    """Of the streams: those whose data is on disk."""
+    deleted_streams: int
+    """Whose deletion could be taken back now, and could not be any more."""
+    caches: int
+    names: list[str]
+    """`stream:{tenant}/{namespace}/{stream}` and so on; at most 100."""
+    is_complete: bool
+    """False: there is more than was counted."""
 
 
 class CacheView(msgspec.Struct, frozen=True, kw_only=True):
@@ -349,6 +368,8 @@ def stream_view(stream: Stream) -> StreamView:
         created_version=stream.created_version,
         created_at=rfc3339(stream.created_at_ms),
         updated_at=rfc3339(stream.updated_at_ms),
+        deleted_at=rfc3339(stream.deleted_at_ms) if stream.deleted_at_ms else None,
+        purge_at=rfc3339(stream.purge_at_ms) if stream.purge_at_ms else None,
     )
 
 

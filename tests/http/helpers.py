@@ -13,7 +13,7 @@ from felix.http.settings import HttpSettings
 from felix.proto.control_plane import ControlPlane
 from felix.proto.identity import Refusal
 from felix.storage.sealed import Sealer
-from tests.support.local_control_plane import LocalControlPlane
+from tests.support.local_control_plane import KEK, LocalControlPlane
 
 TENANT: Final = {"tenant_id": "acme", "display_name": "ACME"}
 NAMESPACE: Final = {"namespace": "billing", "display_name": "Billing"}
@@ -43,6 +43,8 @@ TENANTS: Final = "/v1/tenants"
 NAMESPACES: Final = "/v1/tenants/acme/namespaces"
 STREAMS: Final = "/v1/tenants/acme/namespaces/billing/streams"
 CACHES: Final = "/v1/tenants/acme/namespaces/billing/caches"
+INVOICES: Final = f"{STREAMS}/invoices"
+BROKERS: Final = "/v1/brokers"
 FEEDS: Final = ("tenants", "namespaces", "streams", "caches")
 
 
@@ -116,6 +118,12 @@ def filled_client(
 ) -> Client:
     """Build a client on a catalog with one tenant, namespace, stream and cache."""
     client = empty_client(limits, sealer, **settings)
+    fill(client)
+    return client
+
+
+def fill(client: Client) -> None:
+    """Make one tenant, namespace, stream and cache."""
     for path, body in (
         (TENANTS, TENANT),
         (NAMESPACES, NAMESPACE),
@@ -123,7 +131,30 @@ def filled_client(
         (CACHES, CACHE),
     ):
         assert client.post(path, body).status_code == 201
-    return client
+
+
+def register(client: Client, broker_id: str, **also: Any) -> dict[str, Any]:
+    """Register a broker, and give what came back."""
+    body = {
+        "broker_id": broker_id,
+        "address": f"{broker_id}.example.test:7000",
+        "boot_id": f"boot-of-{broker_id}",
+    }
+    answer = client.post(BROKERS, body | also)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def placed_client(*broker_ids: str, **settings: Any) -> tuple[Client, LocalControlPlane]:
+    """Build a client on the filled catalog, with brokers that hold its stream's shards."""
+    plane = LocalControlPlane(sealer=Sealer((KEK,)))
+    client = client_of(plane, **settings)
+    for broker_id in broker_ids:
+        register(client, broker_id)
+    fill(client)
+    plane.place_shards()
+    return client, plane
 
 
 def refused(result: Result) -> tuple[int, str]:

@@ -17,9 +17,8 @@ from felix.http.routes import ROUTES
 from felix.http.settings import HttpSettings
 from felix.identity.gatekeeper import Gatekeeper
 from felix.identity.settings import IdentitySettings
-from felix.storage.sealed import Sealer
-from tests.http.helpers import client_of, filled_client
-from tests.support.local_control_plane import KEK, LocalControlPlane
+from tests.http.helpers import client_of, filled_client, placed_client
+from tests.support.local_control_plane import LocalControlPlane
 
 METHODS = ("get", "post", "patch", "delete", "put")
 PATHS = sorted({route.path for route in ROUTES})
@@ -136,8 +135,11 @@ def test_every_status_an_error_can_have_is_described_somewhere() -> None:
 )
 def test_an_answer_is_what_the_table_says_it_is(route: Route) -> None:
     names = {"tenant_id": "acme", "namespace": "billing", "stream": "invoices", "cache": "rates"}
-    path = route.path.format(**names, region_id="local", member="local")
-    answer = filled_client(sealer=Sealer((KEK,))).get(path)
+    names |= {"broker_id": "b1", "bridge": "east-west", "member": "local", "region_id": "local"}
+    client, _ = placed_client("b1")
+    bridge = {"source_region": "east", "target_region": "west"}
+    assert client.request("PUT", "/v1/bridges/east-west", json=bridge).status_code == 200
+    answer = client.get(route.path.format(**names))
     assert answer.status_code == route.status
     assert route.response is not None
     members = {field.encode_name for field in msgspec.structs.fields(route.response)}

@@ -34,8 +34,10 @@ from felix.http.identity_routes import BOOTSTRAP
 from felix.http.openapi import OPENAPI_PATH
 from felix.http.route import Door
 from felix.http.routes import ROUTES
+from felix.proto.brokers import MovePlan, PlannedMove, StreamName
 from felix.proto.commands import CreateCache, CreateNamespace, CreateStream
 from felix.proto.permissions import OPERATOR_TENANT
+from felix.proto.placement_commands import PutBridge, RegisterBroker, StartMoves
 from tests.http.helpers import Kept
 from tests.http.realm import JWKS, Realm
 from tests.support.idp_server import IdpServer, idp_server
@@ -125,6 +127,34 @@ KNOWN: Final[dict[str, list[Any]]] = {
     "idp_issuers": [[]],
     "policies": [[]],
     "groupings": [[]],
+    "broker": ["b1"],
+    "bridge": ["east-west", "new"],
+    "shard_id": [0],
+    "boot_id": ["1", "2"],
+    "address": ["h1:7000", "h3:7000"],
+    "target_broker": ["b1", "b2"],
+    "from_broker": ["b1", ""],
+    "to_broker": ["b2"],
+    "base_version": [None],
+    "strategy": ["BALANCED"],
+    "capacity": [None],
+    "metadata": [None],
+    "region": ["", "east"],
+    "availability_zone": [""],
+    "source_region": ["east"],
+    "target_region": ["west"],
+    "streams": [None],
+    "encryption_key_id": [None],
+    "shard_status": [None],
+    "in_sync": [None],
+    "confirm": ["invoices"],
+    "force": ["true"],
+    "abandon": ["true"],
+    "deleted": ["true"],
+    "incomplete": ["true"],
+    "under_way": ["true"],
+    "wait_brokers": ["all", "1"],
+    "wait_timeout_ms": [100],
 }
 """Values that lead somewhere; generated ones alone would mostly end at the first check."""
 
@@ -146,6 +176,7 @@ class Stage:
             realm.apply(CreateNamespace(tenant_id=tenant, namespace="billing"))
             realm.apply(CreateStream(tenant_id=tenant, namespace="billing", stream="invoices"))
             realm.apply(CreateCache(tenant_id=tenant, namespace="billing", cache="rates"))
+        self._place(realm)
         self._bootstrap = create_bootstrap_app(realm.plane, realm.settings, Kept())
         self._tokens: dict[Role, str] = {
             "powerless": realm.powerless(),
@@ -155,9 +186,30 @@ class Stage:
         self.known = KNOWN | {
             "kid": [realm.client.get(JWKS).json["keys"][0]["kid"]],
             "issuer": [*KNOWN["issuer"], self._idp.issuer],
+            "move_id": [self._begun.move_id],
+            "plan_id": [self._begun.plan_id],
+            "broker_epoch": [self._epoch],
         }
         self.digests = realm.plane.digests
         self.foreign = realm.plane.rows_outside("acme")
+
+    def _place(self, realm: Realm) -> None:
+        """Let one broker hold all shards and another one none, with one shard on its way there."""
+        realm.apply(RegisterBroker(broker_id="b1", address="h1:7000", boot_id="1"))
+        self._epoch = realm.plane.catalog.version
+        realm.plane.place_shards()
+        realm.apply(RegisterBroker(broker_id="b2", address="h2:7000", boot_id="1"))
+        realm.apply(PutBridge(name="east-west", source_region="east", target_region="west"))
+        move = PlannedMove(
+            stream=StreamName("globex", "billing", "invoices"),
+            shard_id=0,
+            kind="replica",
+            from_broker="b1",
+            to_broker="b2",
+        )
+        plan = MovePlan(base_version=realm.plane.catalog.version, reason="operator", moves=(move,))
+        realm.apply(StartMoves(plan=plan))
+        (self._begun,) = realm.plane.catalog.placement.moves()
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         app = self._bootstrap if environ["PATH_INFO"].startswith("/internal/") else self.realm.app

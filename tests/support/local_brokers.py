@@ -9,11 +9,14 @@ from felix.core.brokers.health import brokers_health
 from felix.core.brokers.heartbeats import BeatTimes, BrokerSeen, Heartbeats
 from felix.core.brokers.reports import Reports
 from felix.core.catalog.catalog import Catalog
-from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck
+from felix.core.catalog.planning import Work, placement_plan, rebalancing, whole_of, work_of
+from felix.core.placement.creating import place
+from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck, PlacementPlan
 from felix.proto.command import Command
 from felix.proto.commands import DeleteStream
 from felix.proto.errors import BrokerFenced, Conflict, NotFound
-from felix.proto.queries import GetBrokersHealth, WaitForBrokers
+from felix.proto.placement_commands import PlaceShards
+from felix.proto.queries import GetBrokersHealth, GetPlacementPlan, PlanRebalance, WaitForBrokers
 from felix.proto.reports import AnyReport, Report, ReportHealth
 
 TERM: Final = 1
@@ -38,6 +41,20 @@ class LocalBrokers:
                 f"the stream has {count} subscribers: end them, or delete it with force",
                 details={"reason": "subscribers", "subscribers": count},
             )
+
+    def plan(self, query: GetPlacementPlan | PlanRebalance) -> PlacementPlan:
+        """Plan as the leader's planner does; every broker feels well. Raises: NotFound."""
+        if isinstance(query, PlanRebalance):
+            return rebalancing(query, whole_of(self._catalog), ())
+        return placement_plan(self._work(), (), ())
+
+    def placing(self) -> PlaceShards:
+        """Give what the leader's planner proposes for the streams without a placement."""
+        work = self._work()
+        return PlaceShards(items=place(work.fleet, work.unplaced).items)
+
+    def _work(self) -> Work:
+        return work_of(self._catalog, time.time_ns() // 1_000_000)
 
     def answer(
         self, message: AnyReport | GetBrokersHealth | WaitForBrokers

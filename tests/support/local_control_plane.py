@@ -17,6 +17,7 @@ from felix.core.catalog.identity_commands import NEEDS_A_KEY
 from felix.core.catalog.rendering import SnapshotRendering
 from felix.core.catalog.store import Row
 from felix.proto import codec, levels
+from felix.proto.brokers import MovePlan, ShardMove
 from felix.proto.cluster import Operation
 from felix.proto.command import Command
 from felix.proto.commands import (
@@ -36,8 +37,10 @@ from felix.proto.queries import (
     GetBackup,
     GetBrokersHealth,
     GetCluster,
+    GetPlacementPlan,
     GetSnapshot,
     MemberStatus,
+    PlanRebalance,
     WaitForBrokers,
     WatchUpdates,
 )
@@ -98,6 +101,11 @@ class LocalControlPlane:
                 raise MembershipRefused("this is one process", details={"reason": "one_process"})
             return self._answered(self._answer(message, call))
 
+    def place_shards(self) -> None:
+        """Place the streams that have no placement, as the leader's planner would."""
+        with self._changed:
+            self._command(self._brokers.placing(), Call())
+
     def _answer(self, message: AnyQuery | AnyReport, call: Call) -> Answer:
         match message:
             case GetSnapshot():
@@ -108,6 +116,8 @@ class LocalControlPlane:
                 return self._watch(message, call.timeout_s)
             case ReportHealth() | ReportApplied() | GetBrokersHealth() | WaitForBrokers():
                 return self._brokers.answer(message)
+            case GetPlacementPlan() | PlanRebalance():
+                return self._brokers.plan(message)
             case _:
                 return self._catalog.answer(message)
 
@@ -226,4 +236,13 @@ class LocalControlPlane:
 
 
 def _tenant_of(row: Row) -> object:
-    return getattr(row.object if isinstance(row, Tombstone) else row, "tenant_id", None)
+    match row:
+        case Tombstone():
+            return getattr(row.object, "tenant_id", None)
+        case ShardMove():
+            return row.stream.tenant_id
+        case MovePlan():
+            tenants = {move.stream.tenant_id for move in row.moves}
+            return tenants.pop() if len(tenants) == 1 else None
+        case _:
+            return getattr(row, "tenant_id", None)
