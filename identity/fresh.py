@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -17,10 +18,12 @@ V = TypeVar("V")
 
 RENEWALS_MAX: Final = 16
 """How many may be under way at once of those that are shared."""
-PATIENT_MAX: Final = 4
-"""Threads that wait for one answer until it comes, where somebody else's tardiness is to be felt by
-few; the others stay for `BRIEF_S` after it was asked for."""
+PATIENT_MAX: Final = 6
+"""Requests that wait for answers until they come, where somebody else's tardiness is to be felt by
+few; the others stay for `BRIEF_S` after an answer was asked for."""
 BRIEF_S: Final = 0.5
+APART_MAX: Final = 64
+"""Threads that ask in place of requests."""
 
 
 class _Held(msgspec.Struct, Generic[V], frozen=True, gc=False):
@@ -42,8 +45,6 @@ class _Flight(Generic[V]):
     def __init__(self, began_s: float) -> None:
         self.answer: Future[V] = Future()
         self.began_s = began_s
-        self.patient = 0
-        """Threads that wait for it, whoever asked not counted."""
 
 
 class Fresh(Generic[K, V]):
@@ -65,8 +66,9 @@ class Fresh(Generic[K, V]):
     ) -> None:
         """Take `load`, which gets the key, the last answer, and whether it must be up to date.
 
-        `crowded` makes the error of those who do not wait because too many do. Without it everybody
-        waits.
+        `crowded` makes the error of those who do not wait because too many do: threads of its own
+        ask then, so that answers that are slow to come do not take all threads from requests for
+        others. Without it whoever wants an answer asks, and everybody waits.
         """
         self._load = load
         self._believed_s = believed_s
@@ -78,6 +80,8 @@ class Fresh(Generic[K, V]):
         self._missing: OrderedDict[K, float] = OrderedDict()
         self._flights: dict[K, _Flight[V]] = {}
         self._renewing = tuple(threading.Lock() for _ in range(RENEWALS_MAX))
+        self._patient = 0
+        self._apart = 0
         self._failed: list[_Failed[K] | None] = [None] * RENEWALS_MAX
         """The last failure behind each of these locks."""
 
@@ -94,12 +98,38 @@ class Fresh(Generic[K, V]):
                 return held.value
             if now_s < self._missing.get(key, now_s):
                 raise NotFound("it was not there a moment ago")
-            awaited = self._flights.get(key)
-            if awaited is None:
+            flight = self._flights.get(key)
+            is_first = flight is None
+            if flight is None:
+                self._take_off()
                 flight = self._flights[key] = _Flight(now_s)
-        if awaited is not None:
-            return self._wait(awaited)
-        return self._fly(key, flight, None if held is None else held.value)
+        last = None if held is None else held.value
+        if is_first and self._crowded is None:
+            return self._fly(key, flight, last)
+        if is_first:
+            self._apart_from_requests(lambda: self._fly(key, flight, last))
+        return self._wait(flight)
+
+    def ask(self, key: K, load: Callable[[], V]) -> V:
+        """Believe what another way of asking says. Raises: whatever that raises."""
+        with self._lock:
+            self._take_off()
+            flight: _Flight[V] = _Flight(self._monotonic())
+
+        def fly() -> V:
+            try:
+                value = load()
+            except BaseException as error:
+                flight.answer.set_exception(error)
+                raise
+            self.put(key, value)
+            flight.answer.set_result(value)
+            return value
+
+        if self._crowded is None:
+            return fly()
+        self._apart_from_requests(fly)
+        return self._wait(flight)
 
     def renew(self, key: K) -> V:
         """Ask now, for an answer that is up to date, whatever is believed.
@@ -148,15 +178,38 @@ class Fresh(Generic[K, V]):
             self._missing.pop(key, None)
             _remember(self._held, key, _Held(value, since_s + self._believed_s), self._entries_max)
 
+    def _take_off(self) -> None:
+        """Make sure that there may be one more thread that asks; with the lock held."""
+        if self._crowded is not None:
+            if self._apart >= APART_MAX:
+                raise self._crowded()
+            self._apart += 1
+
+    def _apart_from_requests(self, fly: Callable[[], V]) -> None:
+        def run() -> None:
+            try:
+                with contextlib.suppress(BaseException):  # whoever waits for it is told
+                    fly()
+            finally:
+                with self._lock:
+                    self._apart -= 1
+
+        threading.Thread(target=run, name="ask-apart", daemon=True).start()
+
     def _wait(self, flight: _Flight[V]) -> V:
-        with self._lock:
-            is_patient = self._crowded is None or flight.patient < PATIENT_MAX
-            flight.patient += is_patient
-        if is_patient:
+        if self._crowded is None:
             return flight.answer.result()
+        with self._lock:
+            is_patient = self._patient < PATIENT_MAX
+            self._patient += is_patient
+        if is_patient:
+            try:
+                return flight.answer.result()
+            finally:
+                with self._lock:
+                    self._patient -= 1
         stay_s = max(0.0, flight.began_s + BRIEF_S - self._monotonic())
-        if flight.answer not in wait((flight.answer,), stay_s).done:
-            assert self._crowded is not None
+        if not wait((flight.answer,), stay_s).done:
             raise self._crowded()
         return flight.answer.result()
 

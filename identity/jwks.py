@@ -176,8 +176,7 @@ class IssuerKeys:
         if found is not None or not self._may_ask(place, kid):
             return found
         query = GetIssuerKeys(tenant_id=issuer.tenant_id, issuer=issuer.issuer, missing_kid=kid)
-        renewed = self._ask(query, known)
-        self._sets.put(place, renewed)
+        renewed = self._sets.ask(place, lambda: self._ask(query, known))
         return renewed.by_kid.get(kid)
 
     def _may_ask(self, place: _Place, kid: str) -> bool:
@@ -207,7 +206,7 @@ class IssuerKeys:
 
 
 def _crowded() -> IdpUnavailable:
-    """One tenant's provider that is slow must not take all threads of a worker from the others."""
+    """A slow provider must not take all threads of a worker from those who trust another."""
     return IdpUnavailable(
         "the identity provider is slow, and enough requests wait for it", retry_after_ms=1000
     )

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from felix.identity.exchange import ExchangeRequest
-from felix.identity.fresh import BRIEF_S, PATIENT_MAX, Fresh
+from felix.identity.fresh import APART_MAX, BRIEF_S, PATIENT_MAX, Fresh
 from felix.identity.jwks import BELIEVED_S, COOLDOWN_S, MISSING_S, read_key_set
 from felix.identity.reasons import NotAllowed, NotProven
 from felix.proto.control_plane import Call
@@ -151,18 +151,43 @@ def test_where_few_may_wait_long_the_others_are_refused_soon_and_all_get_what_co
         load, believed_s=1.0, entries_max=2, monotonic=lambda: ticks.now_s,
         crowded=lambda: IdpUnavailable("crowded"),
     )  # fmt: skip
-    with ThreadPoolExecutor(PATIENT_MAX + 2) as pool:
-        first = pool.submit(memory.get, "a")
+    with ThreadPoolExecutor(PATIENT_MAX + 1) as pool:
+        patient = [pool.submit(memory.get, key) for key in "ab" * (PATIENT_MAX // 2)]
         assert began.wait(10)
-        patient = [pool.submit(memory.get, "a") for _ in range(PATIENT_MAX)]
-        eventually(lambda: memory._flights["a"].patient == PATIENT_MAX)
-        ticks.now_s = BRIEF_S  # it has been in the air for so long
-        with pytest.raises(IdpUnavailable):
-            memory.get("a")
+        eventually(lambda: memory._patient == PATIENT_MAX)
+        ticks.now_s = BRIEF_S  # they have been in the air for so long
+        for key in "ab":
+            with pytest.raises(IdpUnavailable):
+                memory.get(key)
         ticks.now_s = BRIEF_S - 10.0
         late = pool.submit(memory.get, "a")
         go_on.set()
-        assert [one.result(10) for one in (first, *patient, late)] == [7] * (PATIENT_MAX + 2)
+        assert [one.result(10) for one in (*patient, late)] == [7] * (PATIENT_MAX + 1)
+    eventually(lambda: (memory._patient, memory._apart) == (0, 0))
+
+
+def test_threads_that_ask_apart_from_requests_are_few() -> None:
+    go_on = threading.Event()
+
+    def load(_key: str, _last: int | None, _must_be_fresh: bool) -> int:
+        assert go_on.wait(10)
+        return 7
+
+    memory: Fresh[str, int] = Fresh(
+        load, believed_s=1.0, entries_max=2, monotonic=time.monotonic,
+        crowded=lambda: IdpUnavailable("crowded"),
+    )  # fmt: skip
+    with ThreadPoolExecutor(APART_MAX) as pool:
+        asked = [pool.submit(memory.get, str(number)) for number in range(APART_MAX)]
+        eventually(lambda: memory._apart == APART_MAX)
+        with pytest.raises(IdpUnavailable):
+            memory.get("one more")
+        with pytest.raises(IdpUnavailable):
+            memory.ask("one more", lambda: 8)
+        go_on.set()
+        assert sum(one.exception(10) is None for one in asked) >= PATIENT_MAX
+    eventually(lambda: memory._apart == 0)
+    assert memory.ask("one more", lambda: 8) == memory.get("one more") == 8
 
 
 def test_where_nothing_new_can_be_had_those_who_wait_for_it_together_fail_together() -> None:
