@@ -114,7 +114,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         access=CLUSTER_MANAGE,
         response=broker_views.BrokerView,
         status=202,
-        refusals=(404, 507),
+        refusals=(404, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -125,7 +125,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         summary="Let a broker have shards again",
         access=CLUSTER_MANAGE,
         response=broker_views.BrokerView,
-        refusals=(404, 507),
+        refusals=(404, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -162,7 +162,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         summary="Take the deletion of a stream back whose grace has not ended",
         access=_MANAGES,
         response=StreamView,
-        refusals=(404, 409, 507),
+        refusals=(404, 409, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -173,7 +173,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         summary="Remove a deleted stream for good, now",
         access=_MANAGES,
         status=204,
-        refusals=(404, 409),
+        refusals=(404, 409, 422),
         parameters=(KEY,),
     ),
     Route(
@@ -222,7 +222,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         summary="Give up what only unreachable copies of a shard hold: that data is lost",
         access=CLUSTER_MANAGE,
         response=broker_views.PlacementView,
-        refusals=(404, 409, 507),
+        refusals=(404, 409, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -261,7 +261,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         summary="Take a move back to where it started",
         access=CLUSTER_MANAGE,
         status=204,
-        refusals=(404, 409, 507),
+        refusals=(404, 409, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -294,7 +294,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         summary="Take back all of a plan's moves that are not over",
         access=CLUSTER_MANAGE,
         status=204,
-        refusals=(404, 409, 507),
+        refusals=(404, 409, 422, 507),
         parameters=(KEY,),
     ),
     Route(
@@ -317,7 +317,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         summary="Let placement go on by itself",
         access=CLUSTER_MANAGE,
         status=204,
-        refusals=(507,),
+        refusals=(422, 507),
         parameters=(KEY,),
     ),
     Route(

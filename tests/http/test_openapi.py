@@ -12,7 +12,7 @@ from felix.http.desk import Desk
 from felix.http.errors import STATUS_BY_CODE
 from felix.http.identity_routes import BOOTSTRAP
 from felix.http.openapi import OPENAPI_PATH
-from felix.http.route import Route
+from felix.http.route import KEY, Route
 from felix.http.routes import ROUTES
 from felix.http.settings import HttpSettings
 from felix.identity.gatekeeper import Gatekeeper
@@ -121,6 +121,13 @@ def test_every_reference_of_the_document_leads_somewhere() -> None:
 def test_operations_have_unique_names() -> None:
     names = [door.operation for door in (*ROUTES, BOOTSTRAP)]
     assert len(names) == len(set(names))
+
+
+def test_a_route_that_takes_a_key_says_that_the_key_may_be_anothers() -> None:
+    silent = [
+        route.operation for route in ROUTES if KEY in route.parameters and 422 not in route.refusals
+    ]
+    assert silent == []
 
 
 def test_every_status_an_error_can_have_is_described_somewhere() -> None:
