@@ -9,7 +9,7 @@ import msgspec
 
 from felix.core.catalog.draft import Draft
 from felix.core.catalog.eligibility import regions_bridged, why_no_copies, why_not_there
-from felix.core.catalog.move_ends import ended, take_back, without_copy
+from felix.core.catalog.move_ends import ended, take_back, waits_for_target, without_copy
 from felix.core.catalog.placement_tables import (
     MOVES,
     PLANS,
@@ -264,6 +264,12 @@ def cancel_moves(command: CancelMoves, context: Context) -> Outcome:
             raise NotFound(f"there is no move {command.move_id!r}")
         if move.step not in ACTIVE_STEPS:
             raise Conflict(f"the move is {move.step}", details={"reason": "over"})
+        if waits_for_target(draft, move):
+            raise Conflict(
+                f"{move.to_broker} is down and alone has the shard's data: bring it back, or "
+                "abandon the shard",
+                details={"reason": "target_has_data"},
+            )
         take_back(draft, move, "cancelled")
         return draft.done()
     if draft.get(PLANS, plan_key(command.plan_id)) is None:

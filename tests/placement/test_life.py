@@ -43,9 +43,8 @@ def test_the_rules_hold_through_every_life_and_all_comes_to_rest() -> None:
     print(sorted(came.items()))
     if LIVES < LIVES_FOR_FULL_COVERAGE:
         return
-    for reason in ("drain", "balance", "operator", "replace", "restore"):
-        if reason != "balance":  # the control plane does not begin these by itself
-            assert came[f"{reason} replica done"], (reason, came)
+    for reason in ("drain", "operator", "replace", "restore"):
+        assert came[f"{reason} replica done"], (reason, came)
     for name in ("operator leader done", "drain leader done", "operator replica cancelled"):
         assert came[name], (name, came)
     for name in ("operator replica failed", "PurgeStream", "UndeleteStream", "rests drained"):
