@@ -67,7 +67,7 @@ STREAMS: Final = tuple(f"s{number}" for number in range(10))
 REGIONS: Final = ("eu", "eu", "us")
 STRATEGIES: Final[tuple[Strategy, ...]] = ("BALANCED", "MINIMIZE_MOVEMENT", "LOCALITY_AWARE")
 TURN_MS: Final = 1000
-GRACE_MS: Final = 8 * TURN_MS
+GRACE_MS: Final = 12 * TURN_MS
 DEAD_AFTER_TURNS: Final = 5
 SETTLED_AFTER_TURNS: Final = 300
 
@@ -281,8 +281,8 @@ class Life:
             self.cancel_drain: 2,
             self.remove: 1,
             self.create: 8,
-            self.delete: 2,
-            self.undelete: 1,
+            self.delete: 4,
+            self.undelete: 4,
             self.rebalance: 3,
             self.move: 4,
             self.cancel: 3,

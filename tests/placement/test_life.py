@@ -13,9 +13,9 @@ import pytest
 
 from tests.placement.life import Life
 
-LIVES = int(os.environ.get("FELIX_LIVES", "40"))
+LIVES = int(os.environ.get("FELIX_LIVES", "100"))
 EVENTS = 150
-LIVES_FOR_FULL_COVERAGE = 30
+LIVES_FOR_FULL_COVERAGE = 80
 
 
 def live(seed: int) -> Life:
