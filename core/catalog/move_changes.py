@@ -9,7 +9,7 @@ import msgspec
 
 from felix.core.catalog.draft import Draft
 from felix.core.catalog.eligibility import regions_bridged, why_no_copies, why_not_there
-from felix.core.catalog.move_ends import ended, take_back
+from felix.core.catalog.move_ends import ended, take_back, waits_for_target, without_copy
 from felix.core.catalog.placement_tables import (
     MOVES,
     PLANS,
@@ -82,6 +82,14 @@ def _begun(
             "stale_plan",
         )
     _check_copies(wanted, shard)
+    stream = draft.stream(row.key)
+    assert stream is not None, "a placement goes with its stream"
+    if not wanted.from_broker and len(shard.copies) >= stream.spec.replication_factor:
+        raise _conflict(
+            f"{_name(wanted)} has the {stream.spec.replication_factor} copies that its stream "
+            "wants: say from which broker one goes",
+            "no_such_copy",
+        )
     why = _why_not(wanted, row, draft, arriving[wanted.to_broker])
     if why:
         raise _conflict(
@@ -185,7 +193,11 @@ def _advance(move: ShardMove, item: MoveAdvance, draft: Draft) -> None:
         draft.put_move(msgspec.structs.replace(move, blocked_by=item.blocked_by))
     elif row is not None and row.stream_id == move.stream_id:
         shard = row.placements[move.shard_id]
-        after = _after(move, item, row, shard, draft)
+        why = _why_no_step(move, item, row, draft)
+        if why:  # to be passed over again and again would help nobody
+            take_back(draft, move, "failed", why)
+            return
+        after = _after(move, item, shard, draft)
         if after is not None:
             if move.step == "waiting":
                 move = msgspec.structs.replace(move, original=shard)
@@ -193,9 +205,21 @@ def _advance(move: ShardMove, item: MoveAdvance, draft: Draft) -> None:
             ended(draft, move, item.to_step)
 
 
-def _after(
-    move: ShardMove, item: MoveAdvance, row: ShardPlacement, shard: Placement, draft: Draft
-) -> Placement | None:
+def _why_no_step(move: ShardMove, item: MoveAdvance, row: ShardPlacement, draft: Draft) -> str:
+    """Say why the target may not have what the step gives it, or "".
+
+    What was allowed when the move was made may not be any more: a follower's copy that was to go
+    to a region in which the stream only follows has come to lead.
+    """
+    if item.from_step == "waiting":
+        return _why_not(move, row, draft, 0)
+    target, stream = draft.broker(move.to_broker), draft.stream(row.key)
+    if item.to_step != "fencing" or target is None or stream is None:
+        return ""
+    return _why_not_in(stream, target.region, draft, leads=True)
+
+
+def _after(move: ShardMove, item: MoveAdvance, shard: Placement, draft: Draft) -> Placement | None:
     """Give the shard as it is after a step; None where the step cannot be made."""
     target, source = move.to_broker, move.from_broker
     leads = bool(source) and shard.leader == source
@@ -203,24 +227,16 @@ def _after(
     after: Placement | None = None
     match (move.kind, item.from_step, item.to_step):
         case ("replica", "waiting", "staging"):
-            if shard.leader and target not in shard.copies and not _why_not(move, row, draft, 0):
+            if shard.leader and target not in shard.copies:
                 after = msgspec.structs.replace(shard, replicas=(*shard.replicas, target))
         case ("leader", "waiting", "fencing") | ("replica", "staging", "fencing"):
             if leads and has_all and not shard.is_fenced:
                 after = msgspec.structs.replace(shard, is_fenced=True)
         case ("replica", "staging", "done") if has_all and not leads:
-            after = _without(shard, source)
+            after = without_copy(shard, source)
         case (_, "fencing", "done") if has_all and leads and shard.is_fenced:
             after = _cut_over(shard, move)
     return after
-
-
-def _without(shard: Placement, gone: str) -> Placement:
-    return msgspec.structs.replace(
-        shard,
-        replicas=tuple(one for one in shard.replicas if one != gone),
-        in_sync=tuple(one for one in shard.in_sync if one != gone),
-    )
 
 
 def _cut_over(shard: Placement, move: ShardMove) -> Placement:
@@ -233,7 +249,7 @@ def _cut_over(shard: Placement, move: ShardMove) -> Placement:
         generation=shard.generation + 1,
         is_fenced=False,
     )
-    return after if move.kind == "leader" else _without(after, move.from_broker)
+    return after if move.kind == "leader" else without_copy(after, move.from_broker)
 
 
 # --- the operator ---------------------------------------------------------------------------------
@@ -248,6 +264,12 @@ def cancel_moves(command: CancelMoves, context: Context) -> Outcome:
             raise NotFound(f"there is no move {command.move_id!r}")
         if move.step not in ACTIVE_STEPS:
             raise Conflict(f"the move is {move.step}", details={"reason": "over"})
+        if waits_for_target(draft, move):
+            raise Conflict(
+                f"{move.to_broker} is down and alone has the shard's data: bring it back, or "
+                "abandon the shard",
+                details={"reason": "target_has_data"},
+            )
         take_back(draft, move, "cancelled")
         return draft.done()
     if draft.get(PLANS, plan_key(command.plan_id)) is None:

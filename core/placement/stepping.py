@@ -172,7 +172,7 @@ class _Stepping:
         wrong = self._why_no_target(target)
         if not wrong and target not in placement.copies:
             wrong = f"{target} has no copy any more"
-        if wrong:
+        if wrong and not _waits_for_target(move, placement):
             return "failed", wrong
         if not placement.leader:
             return "staging", _nobody_leads(placement)
@@ -236,6 +236,14 @@ class _Stepping:
         if target not in placement.in_sync:
             return "fencing", f"{target} does not have everything yet"
         return "done", ""
+
+
+def _waits_for_target(move: ShardMove, placement: Placement) -> bool:
+    """Tell whether the target has led, and went down with what nobody else has.
+
+    Without the move nobody would take the surplus copy away once it is back.
+    """
+    return not placement.leader and placement.in_sync == (move.to_broker,)
 
 
 def _nobody_leads(placement: Placement) -> str:

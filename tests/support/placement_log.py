@@ -8,7 +8,7 @@ import msgspec
 
 from felix.core.catalog.catalog import Applied
 from felix.core.catalog.placement_index import PlacementIndex
-from felix.core.catalog.placement_tables import MOVES, move_key
+from felix.core.catalog.placement_tables import DELETED_STREAMS, MOVES, move_key
 from felix.core.catalog.steps import Step
 from felix.proto.brokers import (
     BrokerCapacity,
@@ -163,7 +163,7 @@ def check_rules(log: CatalogLog) -> None:
     brokers: dict[str, Broker] = {one.broker_id: one for one in tables["Broker"].rows.values()}
     up = {name for name, one in brokers.items() if one.status != "down"}
     for key, row in tables["ShardPlacement"].rows.items():
-        stream: Stream = tables["Stream"].rows[key]
+        stream: Stream = tables["Stream"].rows.get(key) or tables[DELETED_STREAMS].rows[key]
         assert row.stream_id == stream.stream_id
         assert [one.shard_id for one in row.placements] == list(range(stream.spec.shards))
         for shard in row.placements:
@@ -212,7 +212,10 @@ def check_index(log: CatalogLog) -> None:
     unplaced = {one.key for one in live if one.key not in placed or one.key in lost}
     assert index.unplaced() == sorted(unplaced)
     headless = {
-        row.key for row in rows if any(one.copies and not one.leader for one in row.placements)
+        row.key
+        for row in rows
+        if row.key in tables["Stream"].rows
+        and any(one.copies and not one.leader for one in row.placements)
     }
     assert index.leaderless() == sorted(headless)
     assert index.incomplete() == again.incomplete()
