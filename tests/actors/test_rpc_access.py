@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from felix.actors import rpc_access
-from felix.actors.rpc_access import MAY
+from felix.actors.rpc_access import FOR_ITSELF, MAY
 from felix.proto.cluster import AnyOperation, Operation, RemoveMember, UpdateMember
 from felix.proto.command import Command
 from felix.proto.commands import (
@@ -31,6 +31,12 @@ from felix.proto.errors import (
     Unauthorized,
     ValidationFailed,
 )
+from felix.proto.placement_commands import (
+    AdvanceMoves,
+    ChangeBrokerStatus,
+    ChangeInSync,
+    PlaceShards,
+)
 from felix.proto.queries import (
     AnyQuery,
     GetCluster,
@@ -44,13 +50,23 @@ from felix.proto.queries import (
     Query,
     WatchUpdates,
 )
+from felix.proto.reports import AnyReport
 from felix.proto.rpc import PROTOCOL, AnyRequest, Request
 from felix.transport.allow_list import Owner
 from felix.transport.rpc_server import Incoming, RpcCaller
 
-MESSAGES = (*get_args(AnyCommand), *get_args(AnyQuery), *get_args(AnyOperation))
-BROKERS_MAY = {GetSnapshot, WatchUpdates, GetCluster}
+MESSAGES = (
+    *get_args(AnyCommand),
+    *get_args(AnyQuery),
+    *get_args(AnyOperation),
+    *get_args(AnyReport),
+)
+BROKERS_MAY = {GetSnapshot, WatchUpdates, GetCluster, *FOR_ITSELF}
 ONLY_NODES_MAY = {
+    ChangeBrokerStatus,
+    PlaceShards,
+    ChangeInSync,
+    AdvanceMoves,
     BootstrapTenant, RewrapSigningKey, GrantRefresh, UseRefresh, RecordRefusals, UpdateMember,
     GetTenantIdentity, ListAllSigningKeys, ListBrokerCredentials, GetIssuerKeys, ProbeIssuer,
 }  # fmt: skip
