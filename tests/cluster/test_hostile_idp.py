@@ -303,7 +303,7 @@ def test_keys_of_a_provider_that_stays_away_are_good_for_a_bounded_time(idp: Idp
         refused = tenant.exchange()
         assert (refused.status, refused.code) == (503, "idp_unavailable")
         idp.come_up()
-        eventually(tenant.works, 15)
+        eventually(tenant.works, 60)
 
 
 # --- who it says it is --------------------------------------------------------------------------
