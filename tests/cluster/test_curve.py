@@ -123,7 +123,7 @@ def test_what_a_key_was_refused_is_in_the_trail_with_who_what_and_why(
     deleted, read = trail(leader, "broker:bob")
     assert (deleted.operation, deleted.object) == ("DeleteTenant", f"tenant:{TENANT}")
     assert (deleted.result, deleted.source) == (Forbidden.code, HOST)
-    assert "nothing else over this socket" in deleted.reason
+    assert "speak for itself over this socket, no more" in deleted.reason
     assert (read.operation, read.tenant_id) == ("GetTenantIdentity", TENANT)
     eventually(lambda: len(trail(leader, "key:olga", "RecordRefusals")) == 1)
     (forged,) = trail(leader, "key:olga", "RecordRefusals")
