@@ -84,10 +84,9 @@ def worker_exit(_arbiter: Arbiter, worker: PatientWorker) -> None:
 def _stand_back() -> None:
     """Lower the priority of a session of one's own.
 
-    Linux may share the processor out between sessions (`sched_autogroup_enabled`), of which the
-    node process has another one; what counts between them is this, and not the niceness of
-    processes. Where there is no such sharing, as in containers and services, it is the other way
-    round.
+    Linux may share the processor out between sessions first (`sched_autogroup_enabled`). Then the
+    niceness of a worker counts for nothing beside the node process, which is of another session.
+    In a service or a container there is no such sharing, and niceness is what counts.
     """
     if os.getsid(0) != os.getpid():
         return  # the session is another's

@@ -25,8 +25,9 @@ BOOTSTRAP_SERVER: Final = "bootstrap"
 header can set it."""
 STAY_MS: Final = 10
 """How long a thread waits for the next request of the connection that it has just answered."""
-SEATS_OF_THREADS: Final = 4
-"""Of so many threads one may stay with a connection: the others are for everybody."""
+THREADS_PER_SEAT: Final = 4
+"""Of so many threads one may stay with a connection: the others are for everybody, also while all
+the long polls that there may be (`watch_waiters_max`) hold theirs."""
 _READ_BYTES: Final = 1 << 16
 _NOT_WORTH_A_TRACEBACK: Final = errno.ECONNRESET
 """gunicorn says of such an error at debug level that it ignores it."""
@@ -126,7 +127,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
 
     def init_process(self) -> None:
         """Make room for connections that keep their thread."""
-        self._seats = threading.BoundedSemaphore(max(1, self.cfg.threads // SEATS_OF_THREADS))
+        self._seats = threading.BoundedSemaphore(self.cfg.threads // THREADS_PER_SEAT)
         super().init_process()
 
     def handle(self, conn: Any) -> Any:
