@@ -230,7 +230,7 @@ def test_a_client_that_asks_again_at_once_does_not_wake_the_main_thread(server: 
         before = switches(worker)
         for _ in range(500):
             assert ask_again(connection).startswith(b"HTTP/1.1 200")
-        assert switches(worker) - before < 500  # by way of the poller it is two for each
+        assert switches(worker) - before < 100  # by way of the poller it is about one for each
 
 
 def test_clients_that_ask_again_and_again_leave_threads_to_others(server: Gunicorn) -> None:
