@@ -151,7 +151,7 @@ class KeyManager(SocketActor):
             self._looks_left -= 1
             self.after(self._look_s, message)
             return
-        self._looks_left = FOLLOWER_LOOKS
+        self._looks_left = FOLLOWER_LOOKS if _has_caught_up(status) else 0
         self._found = []
         self.after(0, _NextPage(""))
 
@@ -278,6 +278,15 @@ class KeyManager(SocketActor):
     @handles(GetStatistics)
     def _statistics(self, _: GetStatistics) -> KeyStatistics:
         return self._health.now
+
+
+def _has_caught_up(status: Answer | None) -> bool:
+    """Tell whether a node has by and large what there is: before that a walk says little."""
+    return (
+        isinstance(status, ClusterStatus)
+        and status.leader_id is not None
+        and status.applied_index >= status.commit_index
+    )
 
 
 def _place_of(sealed: SealedKey) -> _Place:

@@ -17,6 +17,7 @@ import pykka
 import structlog
 import zmq
 
+from felix.actors.catalog_statistics import CatalogStatistics
 from felix.actors.consensus import TICK_S, Consensus, MustStop, RaftStatistics
 from felix.actors.disk_space import DiskSpace, DiskStatistics
 from felix.actors.ending import end_failed
@@ -38,7 +39,7 @@ from felix.actors.raft_node import RaftNode, RaftNodeParts
 from felix.actors.refusals import Refusals
 from felix.actors.replica import Replica
 from felix.actors.restoring import older_of, restored
-from felix.actors.service import CatalogStatistics, Service
+from felix.actors.service import Service
 from felix.actors.snapshot_writer import (
     SnapshotStatistics,
     SnapshotWriterActor,
@@ -328,6 +329,7 @@ class Node:
                 settings.newcomer.cluster_id,
                 settings.newcomer.id,
                 self._watch_position,
+                settings.raft.election_ticks_max * TICK_S,
             )
         )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import zmq
 
+from felix.actors.catalog_statistics import CatalogStatistics
 from felix.actors.consensus import TICK_S, Consensus, Leadership, MustStop, RaftStatistics
 from felix.actors.messages import (
     ActorRef,
@@ -31,7 +32,7 @@ from felix.actors.messages import (
     tell_if_alive,
 )
 from felix.actors.replica import Replica
-from felix.actors.service import CatalogStatistics, Service
+from felix.actors.service import Service
 from felix.actors.watchdog import Pulse
 from felix.proto.errors import NotApplied
 from felix.proto.ids import Index
@@ -156,6 +157,7 @@ class RaftNode(SocketActor):
             stood_still=passed > TICKS_AT_ONCE_MAX,
             inbox_is_empty=self._peers_closed_at is None and not self._peers.inbox.poll(0),
         )
+        self._replica.tell_age(self._consensus.age_s)
         self._service.sweep()
         asleep = min(TICKS_ASLEEP_MAX, self._consensus.ticks_until_due)
         self.after(max(0.0, self._last_tick + asleep * TICK_S - now), message)

@@ -99,6 +99,10 @@ class Replica:
         self._knows_leader = knows_leader
         self.tell_position()
 
+    def tell_age(self, age_s: float) -> None:
+        """Say how long ago that was of which this node has everything, for bookmarks."""
+        self._shared.current_at = time.monotonic() - age_s
+
     def apply(
         self,
         entries: Sequence[Entry],

@@ -1,16 +1,91 @@
-"""What the owner of a CURVE key may ask over RPC, and in whose name."""
+"""What the owner of a CURVE key may ask over RPC, in whose name, and what is noted of a refusal.
+
+Who asks over the socket of this machine, an HTTP process above all, is trusted and not asked here.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeAlias
 
 import msgspec
 
-from felix.proto.errors import Forbidden, Unauthorized
-from felix.proto.queries import GetCluster, GetSnapshot, WatchUpdates
+from felix.proto import cluster, commands, queries
+from felix.proto.cluster import Operation
+from felix.proto.commands import Command
+from felix.proto.errors import DECIDED_AT_APPLY, FelixError, Forbidden, Unauthorized
+from felix.transport.curve import Role
 from felix.transport.rpc_server import Incoming
 
-BROKERS_MAY: Final = (GetSnapshot, WatchUpdates, GetCluster)
+Roles: TypeAlias = frozenset[Role]
+
+ANYBODY: Final[Roles] = frozenset({"node", "admin", "broker"})
+"""The metadata that brokers live on, and who serves it."""
+OPERATORS: Final[Roles] = frozenset({"node", "admin"})
+"""What an operator may do over HTTP as well."""
+NODES: Final[Roles] = frozenset({"node"})
+"""What the parts of the control plane say to each other: it carries private keys and hashes of
+passwords, vouches for what others have done, or takes the word of whoever sends it for a proof that
+an HTTP process has seen. A node passes on what its own HTTP processes ask."""
+
+MAY: Final[Mapping[type[msgspec.Struct], Roles]] = {
+    commands.CreateTenant: OPERATORS,
+    commands.UpdateTenant: OPERATORS,
+    commands.DeleteTenant: OPERATORS,
+    commands.CreateNamespace: OPERATORS,
+    commands.UpdateNamespace: OPERATORS,
+    commands.DeleteNamespace: OPERATORS,
+    commands.CreateStream: OPERATORS,
+    commands.UpdateStream: OPERATORS,
+    commands.DeleteStream: OPERATORS,
+    commands.CreateCache: OPERATORS,
+    commands.UpdateCache: OPERATORS,
+    commands.DeleteCache: OPERATORS,
+    commands.SetFeatureLevel: OPERATORS,
+    commands.PutIssuer: OPERATORS,
+    commands.DeleteIssuer: OPERATORS,
+    commands.ChangePolicies: OPERATORS,
+    commands.ChangeGroupings: OPERATORS,
+    commands.StageSigningKey: OPERATORS,
+    commands.ActivateSigningKey: OPERATORS,
+    commands.RetireSigningKey: OPERATORS,
+    commands.RevokeTokens: OPERATORS,
+    commands.PutBrokerCredential: OPERATORS,
+    commands.DeleteBrokerCredential: OPERATORS,
+    commands.BootstrapTenant: NODES,  # whoever shows the bootstrap token, at its own listener
+    commands.RewrapSigningKey: NODES,
+    commands.GrantRefresh: NODES,
+    commands.UseRefresh: NODES,
+    commands.RecordRefusals: NODES,
+    cluster.AddMember: OPERATORS,
+    cluster.RemoveMember: OPERATORS,
+    cluster.TransferLeadership: OPERATORS,
+    cluster.UpdateMember: NODES,
+    queries.GetTenant: OPERATORS,
+    queries.ListTenants: OPERATORS,
+    queries.GetNamespace: OPERATORS,
+    queries.ListNamespaces: OPERATORS,
+    queries.GetStream: OPERATORS,
+    queries.ListStreams: OPERATORS,
+    queries.GetCache: OPERATORS,
+    queries.ListCaches: OPERATORS,
+    queries.GetFeedSnapshot: OPERATORS,
+    queries.GetFeedChanges: OPERATORS,
+    queries.GetAudit: OPERATORS,
+    queries.GetBackup: OPERATORS,  # private keys are encrypted in it, and it is the only way to one
+    queries.GetSnapshot: ANYBODY,
+    queries.WatchUpdates: ANYBODY,
+    queries.GetCluster: ANYBODY,
+    queries.GetTenantIdentity: NODES,
+    queries.ListAllSigningKeys: NODES,
+    queries.ListBrokerCredentials: NODES,
+    queries.GetIssuerKeys: NODES,
+    queries.ProbeIssuer: NODES,  # it makes a node ask wherever the caller wants
+}
+"""Which roles may send what. What is not in here nobody may send: a new message is closed until
+somebody has thought about it."""
+
+KEY_CHARACTERS_SHOWN: Final = 8
 
 
 def admit(incoming: Incoming) -> Incoming:
@@ -22,13 +97,48 @@ def admit(incoming: Incoming) -> Incoming:
     caller = incoming.caller
     if caller is None or caller.owner is None:
         raise Unauthorized("this key is not known here")
-    owner = caller.owner
-    if owner.role == "node":
-        return incoming
-    if owner.role == "broker" and not isinstance(incoming.request.message, BROKERS_MAY):
-        raise Forbidden("a broker may read the metadata and nothing else over this socket")
-    prefix = "key" if owner.role == "admin" else owner.role
-    request = msgspec.structs.replace(
-        incoming.request, principal=f"{prefix}:{owner.name}", source=caller.address
-    )
+    role = caller.owner.role
+    message = type(incoming.request.message)
+    if role not in MAY.get(message, ()):
+        if role == "broker":
+            raise Forbidden("a broker may read the metadata and nothing else over this socket")
+        raise Forbidden(f"{message.__name__} is not for this key")
+    return incoming if role == "node" else in_the_name_of_its_owner(incoming)
+
+
+def in_the_name_of_its_owner(incoming: Incoming) -> Incoming:
+    """Say who sent a request, and from where, whatever itself says."""
+    caller = incoming.caller
+    assert caller is not None
+    principal = ""
+    if caller.owner is not None:
+        prefix = "key" if caller.owner.role == "admin" else caller.owner.role
+        principal = f"{prefix}:{caller.owner.name}"
+    request = msgspec.structs.replace(incoming.request, principal=principal, source=caller.address)
     return msgspec.structs.replace(incoming, request=request)
+
+
+def reason_of(incoming: Incoming, error: FelixError) -> str:
+    """Give the trail what helps to find the one who was refused, and the caller need not hear."""
+    caller = incoming.caller
+    if caller is not None and caller.owner is None:
+        return f"{error.message}: {caller.key[:KEY_CHARACTERS_SHOWN]}..."
+    return error.message
+
+
+def is_noted(incoming: Incoming, error: FelixError, *, is_proposed: bool = False) -> bool:
+    """Tell whether the trail must be told of a refusal, since nobody else tells it.
+
+    What an HTTP process or another node passed on, it notes itself. What was only not possible now
+    is not refused; nor is a question that has no answer. A command that `is_proposed` has left its
+    own record if it was refused when it was applied.
+    """
+    caller = incoming.caller
+    if caller is None or (caller.owner is not None and caller.owner.role == "node"):
+        return False
+    if is_proposed and error.code in DECIDED_AT_APPLY:
+        return False
+    if isinstance(error, Unauthorized | Forbidden):
+        return True
+    is_not_now = error.outcome == "unknown" or error.retry_after_ms is not None
+    return isinstance(incoming.request.message, Command | Operation) and not is_not_now

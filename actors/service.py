@@ -16,6 +16,7 @@ import msgspec
 
 from felix.actors import rpc_access
 from felix.actors.backups import Backups
+from felix.actors.catalog_statistics import CatalogStatistics
 from felix.actors.consensus import Consensus, Leadership
 from felix.actors.disk_space import DiskSpace
 from felix.actors.leaderless import Leaderless
@@ -43,6 +44,7 @@ from felix.proto.errors import (
     Overloaded,
     ShuttingDown,
     TransferRefused,
+    from_reply,
 )
 from felix.proto.identity import Refusal
 from felix.proto.ids import Epoch, Index, NodeId, Term, Version
@@ -66,26 +68,6 @@ CLUSTER_FORWARD_TIMEOUT_S = 1.0
 RETRY_AFTER_MS = 100
 FORMER_LEADER_PATIENCE_S = 0.3
 """One that handed leadership over says within this time what became of a request."""
-
-
-class CatalogStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers of catalog and API at one moment."""
-
-    applied_index: Index
-    version: Version
-    epoch: Epoch
-    digest: str
-    counts: dict[str, int]
-    requests: int
-    commands_pending: int
-    queries_pending: int
-    forwards_pending: int
-    watchers: int
-    gaps_repaired: int
-    """Batches of updates that somebody had missed, handed out by RPC."""
-    snapshots_rendered: int
-    malformed: int
-    replies_dropped: int
 
 
 class _Pending(msgspec.Struct, frozen=True, gc=False):
@@ -153,7 +135,7 @@ class Service:
         try:
             admitted = rpc_access.admit(incoming)
         except FelixError as error:
-            self._refuse(incoming, error)
+            self._refuse(rpc_access.in_the_name_of_its_owner(incoming), error)
         else:
             self.hear_request(admitted)
 
@@ -284,6 +266,8 @@ class Service:
         found = self._forwarder.take(frames)
         if found is not None:
             incoming, reply = found
+            if reply.error is not None:
+                self._note_refused(incoming, from_reply(reply.error), is_proposed=True)
             self._rpc.relay(incoming.route, reply)
 
     def _end_forwarded(self, is_hopeless: Callable[[Forwarded], bool], error: FelixError) -> None:
@@ -477,7 +461,16 @@ class Service:
                 self._refuse(incoming, error)
 
     def _refuse(self, incoming: Incoming, error: FelixError) -> None:
+        self._note_refused(incoming, error)
         self._rpc.refuse(incoming.route, incoming.request.id, error)
+
+    def _note_refused(
+        self, incoming: Incoming, error: FelixError, *, is_proposed: bool = False
+    ) -> None:
+        if rpc_access.is_noted(incoming, error, is_proposed=is_proposed):
+            refusal = noted(incoming.request, time.time_ns() // 1_000_000, error)
+            reason = rpc_access.reason_of(incoming, error)
+            self._note(msgspec.structs.replace(refusal, reason=reason))
 
     def _age_ms(self) -> int:
         return int(self._consensus.age_s * 1000)

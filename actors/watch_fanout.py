@@ -57,9 +57,12 @@ class WatchFanout(SocketActor):
         cluster_id: str,
         node_id: str,
         shared: WatchPosition,
+        fresh_s: float,
     ) -> None:
+        """`fresh_s`: what this node has counts as all there is for so long after it was proven."""
         super().__init__(failed)
         self._shared = shared
+        self._fresh_s = fresh_s
         self._open_publisher = open_publisher
         self._cluster_id = cluster_id
         self._node_id = node_id
@@ -124,7 +127,9 @@ class WatchFanout(SocketActor):
         for start in range(0, len(updates), FRAME_UPDATES_MAX):
             part = updates[start : start + FRAME_UPDATES_MAX]
             # Only the last part brings the catalog to the version that the digest is of.
-            digest = message.digest if start + len(part) == len(updates) else ""
+            # And a node that is catching up, or stood still, does not say that this is all.
+            is_all = start + len(part) == len(updates) and self._is_fresh()
+            digest = message.digest if is_all else ""
             span = (part[0].version, part[-1].version)
             self._send(message.epoch, part, *span, digest, message.time_us)
             self._frames += 1
@@ -150,6 +155,9 @@ class WatchFanout(SocketActor):
         if is_new:
             self._bookmark_soon()
 
+    def _is_fresh(self) -> bool:
+        return time.monotonic() - self._shared.current_at <= self._fresh_s
+
     def _bookmark_soon(self) -> None:
         if not self._bookmark_told:
             self._bookmark_told = True
@@ -159,7 +167,7 @@ class WatchFanout(SocketActor):
         at = self._shared.position
         if self._publisher is None:
             return
-        if at is None or not at.is_current:
+        if at is None or not at.is_current or not self._is_fresh():
             return  # a node that hears no leader does not know what is current: silence says so
         if at.told > self._published:
             self._bookmark_soon()  # after the updates that are on their way here

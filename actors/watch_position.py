@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from felix.proto.ids import Epoch, Version
@@ -20,13 +22,17 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 
 
 class WatchPosition:
-    """Two numbers with one writer each, so that a commit wakes nobody when nobody listens.
+    """Three values with one writer each, so that a commit wakes nobody when nobody listens.
 
-    RaftNode writes `position`, WatchFanout writes `subscribers`; each is replaced whole.
+    RaftNode writes `position` and `current_at`, WatchFanout writes `subscribers`; each is replaced
+    whole.
     """
 
-    __slots__ = ("position", "subscribers")
+    __slots__ = ("current_at", "position", "subscribers")
 
     def __init__(self) -> None:
         self.position: Position | None = None
         self.subscribers = 0
+        self.current_at = -math.inf
+        """The last moment of which this node is known to have everything; monotonic. A process that
+        stood still finds here, before anything else has run again, that this is long ago."""

@@ -21,7 +21,7 @@ from felix.cli.admin_errors import (
 )
 from felix.http.audit_views import AuditPageView
 from felix.http.bodies import NewMember, Transfer
-from felix.http.cluster_views import ClusterView
+from felix.http.cluster_views import ClusterView, NodeView
 from felix.http.errors import Envelope
 from felix.identity.discreet import Discreet
 
@@ -61,9 +61,9 @@ class AdminClient:
             ca_certs=self._access.ca_file or None,
         )
 
-    def at(self, endpoint: str) -> AdminClient:
-        """Give a client for another node, that is let in the same way."""
-        return AdminClient([endpoint], self._access)
+    def at_stranger(self, endpoint: str) -> AdminClient:
+        """Give a client for a node of which nothing is known yet: it is not shown the token."""
+        return AdminClient([endpoint], Access(ca_file=self._access.ca_file))
 
     def close(self) -> None:
         """Close the connections."""
@@ -88,10 +88,9 @@ class AdminClient:
             raise _nobody(problems)
         return found
 
-    def self_description(self) -> ClusterView:
-        """Ask a node what it alone knows, first of all about itself."""
-        path = "/v1/cluster?consistency=stale"
-        return self._ask_one(self._bases[0], "GET", path, None, ClusterView)
+    def self_description(self) -> NodeView:
+        """Ask a node who it is; that needs no token."""
+        return self._ask_one(self._bases[0], "GET", "/v1/system/node", None, NodeView)
 
     def audit(self, query: str) -> AuditPageView:
         """Read a page of the audit trail; `query` is that of its URL."""

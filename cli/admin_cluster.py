@@ -130,35 +130,41 @@ def _as_told(
 def _introduction(node: str, name: str, client: AdminClient) -> NewMember:
     """Ask a node who it is. Raises: AdminError, also where it is not the one that is meant."""
     try:
-        with contextlib.closing(client.at(node)) as newcomer:
+        with contextlib.closing(client.at_stranger(node)) as newcomer:
             seen = newcomer.self_description()
     except (Unreachable, OutcomeUnknown) as error:
         hint = "start the new node first: felix-controlplane serve --config ..."
         raise Unreachable(error.message, hint) from error
-    itself = member_of(seen, seen.node_id)
-    if itself is None:
-        raise Refused(f"{node} does not describe itself", "add it with --id, --peers and --rpc")
-    if itself.name != name:
+    if seen.name != name:
         raise Usage(
-            f"the node at {node} is {itself.name}, not {name}",
-            f"felix-admin cluster add {plain(itself.name)} --node {node}",
+            f"the node at {node} is {plain(seen.name)}, not {name}",
+            f"felix-admin cluster add {plain(seen.name)} --node {node}",
         )
-    cluster_id = client.cluster().cluster_id
-    if seen.cluster_id != cluster_id:
+    view = client.cluster()
+    if seen.cluster_id != view.cluster_id:
         raise Refused(
-            f"the node at {node} was made for cluster {seen.cluster_id}, and this is {cluster_id}",
+            f"the node at {node} was made for cluster {plain(seen.cluster_id)}, and this is "
+            f"{view.cluster_id}",
             "correct cluster.name in its configuration, and let it begin with an empty directory",
         )
-    addresses = {field: itself.addresses.get(field) for field in ("watch", "http", "metrics")}
+    addresses = seen.addresses
+    if addresses is None:
+        known = member_of(view, seen.node_id)
+        if known is None:
+            raise Refused(
+                f"the node at {node} says that a cluster has taken it in, and this one has not",
+                "see which one it is: felix-admin cluster members --endpoint HOST:PORT",
+            )
+        addresses = known.addresses
     return NewMember(
-        member_id=itself.id,
-        name=itself.name,
+        member_id=seen.node_id,
+        name=seen.name,
         addresses=AddressesBody(
-            peers=itself.addresses.get("peers", ""),
-            rpc=itself.addresses.get("rpc", ""),
-            **addresses,
+            peers=addresses.get("peers", ""),
+            rpc=addresses.get("rpc", ""),
+            **{field: addresses.get(field) for field in ("watch", "http", "metrics")},
         ),
-        level=itself.level,
+        level=seen.level,
     )
 
 

@@ -49,6 +49,19 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator should look at, in words."""
 
 
+class NodeView(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /v1/system/node: what a node says of itself to whoever asks."""
+
+    cluster_id: str
+    node_id: str
+    name: str
+    level: int
+    """The feature level of the build it runs."""
+    addresses: dict[str, str] | None
+    """Where it listens; null once a cluster has taken it in: its members may be asked then, by whom
+    they know."""
+
+
 class MemberPage(msgspec.Struct, frozen=True):
     """All members of the cluster in the order of names."""
 
@@ -59,6 +72,20 @@ class FeatureLevelView(msgspec.Struct, frozen=True):
     """POST /v1/cluster/feature-level."""
 
     feature_level: int
+
+
+def node_view(status: ClusterStatus) -> NodeView | None:
+    """Render what the answering node is itself; None if the cluster has let it go."""
+    itself = next((one for one in status.members if one.id == status.node_id), None)
+    if itself is None:
+        return None
+    return NodeView(
+        cluster_id=status.cluster_id,
+        node_id=itself.id,
+        name=itself.name,
+        level=itself.level,
+        addresses=itself.addresses if itself.role in {"outsider", "founder"} else None,
+    )
 
 
 def cluster_view(status: ClusterStatus) -> ClusterView:

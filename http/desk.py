@@ -16,7 +16,7 @@ from felix.identity.gatekeeper import Gatekeeper
 from felix.proto.commands import Command
 from felix.proto.control_plane import Call, ControlPlane
 from felix.proto.errors import ValidationFailed
-from felix.proto.queries import PAGE_SIZE_MAX, AnyQuery, Listing
+from felix.proto.queries import PAGE_SIZE_MAX, AnyQuery, Listing, page_token_after
 from felix.proto.resources import Resource
 from felix.proto.rpc import AnyRequest, Consistency
 
@@ -86,17 +86,35 @@ class Desk:
     ) -> Listing:
         """Ask for a page; without `page_size`, for all pages up to `list_items_max` items.
 
-        `seen` names what the caller may know of; None: everything. A page of what is seen may be
-        shorter than was asked for, and still have a next one.
+        `seen` names what the caller may know of; None: everything. Of what else there is nothing is
+        told, not even by where a page ends.
         """
+        if seen is not None:
+            return self._list_seen(req, resp, message, seen)
         page = self.ask(req, resp, message, Listing)
-        items = _seen_of(page, seen)
-        if not ("page_size" in req.params and page_size_of(req)):
+        items = page.items
+        if not page_size_of(req):
             while page.next_page_token and len(items) < self.settings.list_items_max:
                 following = msgspec.structs.replace(message, page_token=page.next_page_token)
                 page = self.ask(req, resp, following, Listing)
-                items += _seen_of(page, seen)
+                items += page.items
         return Listing(items, page.next_page_token)
+
+    def _list_seen(
+        self, req: falcon.Request, resp: falcon.Response, message: AnyRequest, seen: frozenset[str]
+    ) -> Listing:
+        wanted = page_size_of(req) or self.settings.list_items_max
+        last = max(seen, default="")
+        following = msgspec.structs.replace(message, page_size=PAGE_SIZE_MAX)
+        items: list[Resource] = []
+        while True:
+            page = self.ask(req, resp, following, Listing)
+            items += [item for item in page.items if item.key[-1] in seen]
+            if len(items) > wanted:
+                return Listing(items[:wanted], page_token_after(items[wanted - 1].key[-1]))
+            if not page.next_page_token or page.items[-1].key[-1] >= last:
+                return Listing(items)
+            following = msgspec.structs.replace(following, page_token=page.next_page_token)
 
     def read(self, req: falcon.Request, kind: type[Body]) -> Body:
         """Read the request's body. Raises: see `strict_json.read_object`."""
@@ -104,10 +122,6 @@ class Desk:
         return read_object(
             req, kind, bytes_max=settings.body_bytes_max, depth_max=settings.body_depth_max
         )
-
-
-def _seen_of(page: Listing, seen: frozenset[str] | None) -> list[Resource]:
-    return [item for item in page.items if seen is None or item.key[-1] in seen]
 
 
 def answer(

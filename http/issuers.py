@@ -17,6 +17,7 @@ from felix.proto.commands import DeleteIssuer, NewIssuer, PutIssuer
 from felix.proto.errors import Forbidden, NotFound, ValidationFailed
 from felix.proto.identity import Done, IdentityView, IdpIssuer, IssuerProbe
 from felix.proto.issuers import check_issuer
+from felix.proto.permissions import OPERATOR_TENANT
 from felix.proto.queries import GetTenantIdentity, ProbeIssuer
 from felix.transport.outbound import FetchFailed, check_url
 
@@ -55,7 +56,7 @@ class Issuers:
             return
         self._check_spelling(req, resp, tenant_id, issuer)
         command = PutIssuer(
-            tenant_id=tenant_id, issuer=issuer, may_change=_may_change(self._desk, req)
+            tenant_id=tenant_id, issuer=issuer, may_change=_may_change(self._desk, req, tenant_id)
         )
         self._desk.ask(req, resp, command, Done)
         resp.status = 204
@@ -187,8 +188,8 @@ def _find(issuers: tuple[IdpIssuer, ...], wanted: str) -> IdpIssuer | None:
 def _delete(
     desk: Desk, req: falcon.Request, resp: falcon.Response, *, tenant_id: str, wanted: str
 ) -> None:
-    if not _may_change(desk, req):
-        raise Forbidden("in this cluster only its operators take trust away")
+    if not _may_change(desk, req, tenant_id):
+        raise Forbidden("here only operators of the cluster take trust away")
     found = _find(_trusted(desk, req, resp, tenant_id), wanted)
     if found is not None:
         command = DeleteIssuer(tenant_id=tenant_id, issuer=found.issuer)
@@ -203,8 +204,13 @@ def _trusted(
     return tuple(sorted(view.issuers, key=lambda one: one.issuer))
 
 
-def _may_change(desk: Desk, req: falcon.Request) -> bool:
-    return not desk.settings.issuer_changes_need_cluster or is_operator(caller_of(req))
+def _may_change(desk: Desk, req: falcon.Request, tenant_id: str) -> bool:
+    """Tell whether a caller may change whom a tenant trusts already.
+
+    Whoever says who the operators are could be one of them: that takes one, always.
+    """
+    needs_cluster = desk.settings.issuer_changes_need_cluster or tenant_id == OPERATOR_TENANT
+    return not needs_cluster or is_operator(caller_of(req))
 
 
 def _bad(pointer: str, why: str) -> ValidationFailed:

@@ -11,15 +11,10 @@ from felix.http.errors import status_and_code
 from felix.http.rate_limit import client_of
 from felix.http.route import Route
 from felix.identity.reasons import Refused, reason_of
-from felix.proto.errors import FelixError, Overloaded
+from felix.proto.errors import DECIDED_AT_APPLY, FelixError, Overloaded
 from felix.proto.identity import Refusal
 from felix.proto.names import NAME_CHARS_MAX
 
-DECIDED_AT_APPLY: Final = frozenset({
-    "already_exists", "already_initialized", "conflict", "forbidden", "key_reused", "key_state",
-    "last_admin", "not_found", "precondition_failed", "unauthorized",
-})  # fmt: skip
-"""With one of these a command that was proposed is in the trail already: it was applied."""
 UNROUTED: Final = "AnyRequest"
 """What was refused before it was known what it was."""
 _KINDS: Final = ("cache", "stream", "namespace")

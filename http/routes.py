@@ -27,7 +27,7 @@ from felix.http.metadata import MetadataSnapshot, MetadataWatch
 from felix.http.namespaces import Namespaces, OneNamespace
 from felix.http.route import CONSISTENCY, KEY, PAGING, PRECONDITION, Parameter, Route
 from felix.http.streams import OneStream, Streams
-from felix.http.system import Info, OneRegion, Regions, SystemHealth
+from felix.http.system import Info, OneRegion, Regions, SystemHealth, ThisNode
 from felix.http.tenants import OneTenant, Tenants
 from felix.proto.queries import Feed
 
@@ -271,6 +271,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Whether it answers",
         views.Health,
         access=OPEN,
+    ),
+    _get(
+        "/v1/system/node",
+        ThisNode,
+        "get_this_node",
+        "Which node answers, and where it listens until a cluster has taken it in",
+        cluster_views.NodeView,
+        access=OPEN,
+        refusals=(404,),
     ),
     _get("/v1/regions", Regions, "list_regions", "List regions", views.RegionPage, access=OPEN),
     _get(

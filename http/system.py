@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import falcon
 
+from felix.http.cluster_views import node_view
 from felix.http.desk import Desk, answer
 from felix.http.settings import HttpSettings
 from felix.http.views import (
@@ -14,7 +15,7 @@ from felix.http.views import (
     SystemInfo,
 )
 from felix.proto.errors import NotFound
-from felix.proto.queries import Listing, ListTenants
+from felix.proto.queries import ClusterStatus, GetCluster, Listing, ListTenants
 
 
 class Info:
@@ -44,6 +45,23 @@ class SystemHealth:
         """Read something from the catalog of this node; needs no quorum."""
         self._desk.ask(req, resp, ListTenants(page_size=1), Listing, consistency="stale")
         answer(resp, Health())
+
+    on_head = on_get
+
+
+class ThisNode:
+    """/v1/system/node"""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Say who this node is: one that no cluster has taken in knows nobody who could ask it."""
+        status = self._desk.ask(req, resp, GetCluster(), ClusterStatus, consistency="stale")
+        view = node_view(status)
+        if view is None:
+            raise NotFound("the cluster has let this node go")
+        answer(resp, view)
 
     on_head = on_get
 

@@ -155,7 +155,11 @@ class IssuerKeys:
         self._control_plane = control_plane
         self._monotonic = monotonic
         self._sets: Fresh[_Place, KeySet] = Fresh(
-            self._load, believed_s=BELIEVED_S, entries_max=ISSUERS_MAX, monotonic=monotonic
+            self._load,
+            believed_s=BELIEVED_S,
+            entries_max=ISSUERS_MAX,
+            monotonic=monotonic,
+            crowded=_crowded,
         )
         self._lock = threading.Lock()
         self._missing: OrderedDict[tuple[_Place, str], float] = OrderedDict()
@@ -172,8 +176,7 @@ class IssuerKeys:
         if found is not None or not self._may_ask(place, kid):
             return found
         query = GetIssuerKeys(tenant_id=issuer.tenant_id, issuer=issuer.issuer, missing_kid=kid)
-        renewed = self._ask(query, known)
-        self._sets.put(place, renewed)
+        renewed = self._sets.ask(place, lambda: self._ask(query, known))
         return renewed.by_kid.get(kid)
 
     def _may_ask(self, place: _Place, kid: str) -> bool:
@@ -200,3 +203,10 @@ class IssuerKeys:
         if last is not None and answer.document == last.document:
             return last
         return read_key_set(answer.document)
+
+
+def _crowded() -> IdpUnavailable:
+    """A slow provider must not take all threads of a worker from those who trust another."""
+    return IdpUnavailable(
+        "the identity provider is slow, and enough requests wait for it", retry_after_ms=1000
+    )

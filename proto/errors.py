@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
@@ -278,6 +278,12 @@ def _families(base: type[FelixError]) -> dict[str, type[FelixError]]:
 
 
 BY_CODE: dict[str, type[FelixError]] = _families(FelixError)
+
+DECIDED_AT_APPLY: Final = frozenset({
+    "already_exists", "already_initialized", "conflict", "forbidden", "key_reused", "key_state",
+    "last_admin", "not_found", "precondition_failed", "unauthorized",
+})  # fmt: skip
+"""With one of these a command that was proposed is in the audit trail already: it was applied."""
 
 
 def from_reply(reply: ErrorReply) -> FelixError:

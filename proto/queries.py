@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -344,3 +345,8 @@ AnyAnswer: TypeAlias = (
     | Jwks
     | IssuerProbe
 )
+
+
+def page_token_after(name: str) -> str:
+    """Write down where a list goes on: behind a name, which whoever gets the token can read."""
+    return base64.urlsafe_b64encode(b"1" + name.encode()).decode().rstrip("=")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import Final
+
 import structlog
 import zmq
 
@@ -9,6 +12,8 @@ log = structlog.get_logger("felix.transport")
 
 HEARTBEAT_INTERVAL_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 4000
+OWNER_ALONE: Final = 0o077
+"""A umask."""
 
 
 def harden(socket: zmq.Socket[bytes], *, queue_max: int, message_bytes_max: int) -> None:
@@ -29,11 +34,19 @@ def harden(socket: zmq.Socket[bytes], *, queue_max: int, message_bytes_max: int)
 
 
 def bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
-    """Bind, or say plainly why not. Raises: OSError naming the endpoint."""
+    """Bind, or say plainly why not. Raises: OSError naming the endpoint.
+
+    Who connects to a socket of this machine is trusted: it is there for the node's own user alone.
+    """
+    is_local = endpoint.startswith("ipc:")
+    before = os.umask(OWNER_ALONE) if is_local else 0  # no moment in which others get in
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         raise OSError(error.errno, f"cannot listen on {endpoint}: {error}") from error
+    finally:
+        if is_local:
+            os.umask(before)
 
 
 def try_to_connect(socket: zmq.Socket[bytes], address: str) -> None:

@@ -40,6 +40,8 @@ class RpcCaller(msgspec.Struct, frozen=True):
     """Of the key, as the allow-list says now; None: it is not in there any more."""
     address: str
     """The machine it came from."""
+    key: str = ""
+    """Its public key."""
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -108,8 +110,8 @@ class RpcServer:
         if incoming is None:
             return None
         last = frames[-1]
-        owner = self._allowed.find(str(last.get("User-Id")))
-        caller = RpcCaller(owner, str(last.get("Peer-Address")))
+        key = str(last.get("User-Id"))
+        caller = RpcCaller(self._allowed.find(key), str(last.get("Peer-Address")), key)
         return Incoming(incoming.route, incoming.request, caller)
 
     def answer(

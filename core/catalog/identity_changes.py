@@ -44,6 +44,7 @@ from felix.proto.identity import (
     Rule,
     TenantIdentity,
 )
+from felix.proto.permissions import OPERATOR_TENANT
 from felix.proto.resources import TokenRevocation
 
 RULES_MAX: Final = 20_000
@@ -183,10 +184,14 @@ def put_issuer(command: PutIssuer, context: Context) -> Outcome:
     tenant_id = command.tenant_id
     require_tenant(context, tenant_id)
     table = context.store.tables[ISSUERS]
-    if not command.may_change and any(key[1] == command.issuer.issuer for key in table.keys):
+    if not command.may_change and (
+        tenant_id == OPERATOR_TENANT
+        or command.issuer.plain_groups  # it could claim what rules give to groups of the others
+        or any(key[1] == command.issuer.issuer for key in table.keys)
+    ):
         raise Forbidden(
-            "to change an identity provider, or to trust one that another tenant trusts, takes "
-            "cluster.manage here"
+            "to change an identity provider, to trust one that another tenant trusts or that of "
+            "the operators, or to take its groups by their plain names, takes cluster.manage here"
         )
     steps = issuer_steps(tenant_id, (command.issuer,), context)
     result = Done(changed=bool(steps), id=short_id(command.issuer.issuer))

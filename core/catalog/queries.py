@@ -28,6 +28,7 @@ from felix.proto.queries import (
     ListStreams,
     ListTenants,
     Paged,
+    page_token_after,
 )
 from felix.proto.resources import Key, Resource, ResourceKind
 from felix.proto.rpc import Answer
@@ -104,15 +105,11 @@ def _list(store: Store, kind: ResourceKind, parent: Key, query: Paged) -> Listin
         if not matches(key[-1]):
             continue
         if len(items) == page_size or size > PAGE_BYTES_MAX:
-            return Listing(items, _token_of(items[-1].key[-1]))
+            return Listing(items, page_token_after(items[-1].key[-1]))
         row = table.rows[key]
         items.append(row)
         size += 200 + len(getattr(row, "display_name", "")) + len(getattr(row, "description", ""))
     return Listing(items)
-
-
-def _token_of(name: str) -> str:
-    return base64.urlsafe_b64encode(b"1" + name.encode()).decode().rstrip("=")
 
 
 def _name_of(token: str) -> str:

@@ -29,7 +29,7 @@ def test_the_watch_socket_can_be_opened_again_after_its_actor_failed() -> None:
 
     def start() -> pykka.ActorRef[WatchFanout]:
         return WatchFanout.start(
-            note, lambda: Publisher(context, listen), "c", "n", WatchPosition()
+            note, lambda: Publisher(context, listen), "c", "n", WatchPosition(), 1.0
         )
 
     first = start()

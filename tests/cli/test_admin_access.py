@@ -147,6 +147,16 @@ def test_a_token_does_not_follow_a_redirect(token_file: str) -> None:
     assert elsewhere.shown == []
 
 
+def test_a_new_node_is_not_shown_the_token(token_file: str) -> None:
+    newcomer, member = Gate(), Gate()
+    command = ["cluster", "add", "n4", "--token-file", token_file]
+    with standing(newcomer) as node, standing(member) as endpoint:
+        result = CliRunner().invoke(main, [*command, "-e", endpoint, "--node", node])
+    assert result.exit_code == 1
+    assert newcomer.shown == [None]
+    assert member.shown == []
+
+
 def test_a_node_with_tls_is_asked_if_somebody_vouches_for_it(
     tmp_path: Path, token_file: str
 ) -> None:

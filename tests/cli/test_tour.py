@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from felix.cli.dev import ReadyFile
-from tests.support.dev_site import running_dev
+from tests.support.dev_cluster import running_dev
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Self
 
 from felix.proto.queries import ClusterStatus
 from felix.proto.updates import MetadataUpdate
@@ -39,7 +40,7 @@ class Follower:
             curve=curve,
         )
 
-    def __enter__(self) -> Follower:
+    def __enter__(self) -> Self:
         self.client.start()
         return self
 

@@ -13,6 +13,7 @@ from felix.proto.control_plane import Call
 from felix.proto.errors import FelixError
 from felix.proto.queries import PAGE_SIZE_MAX, ListCaches, Listing
 from felix.proto.resources import Cache
+from felix.transport.curve import ClientCurve
 from felix.transport.rpc_client import RpcClient
 from tests.support.cluster import NAMESPACE, TENANT, RunningNode
 
@@ -25,8 +26,16 @@ class Load:
     Every other writer sends an idempotency key, and so may repeat what has an unknown outcome.
     """
 
-    def __init__(self, endpoints: Sequence[str], writers: int = 4, pause_s: float = 0.002) -> None:
-        """`pause_s` between two writes of one writer keeps the machine from being the limit."""
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        writers: int = 4,
+        pause_s: float = 0.002,
+        curve: ClientCurve | None = None,
+    ) -> None:
+        """`pause_s` between two writes of one writer keeps the machine from being the limit;
+        `curve` has the keys of the endpoints in their order.
+        """
         self.acknowledged: dict[str, int] = {}
         """The version at which each took effect."""
         self.refused: dict[str, FelixError] = {}
@@ -35,6 +44,7 @@ class Load:
         self.spans: list[tuple[float, float]] = []
         """When each acknowledged write began and ended; monotonic."""
         self._endpoints = list(endpoints)
+        self._curve = curve
         self._pause_s = pause_s
         self._stop = threading.Event()
         self._failures: list[BaseException] = []
@@ -67,7 +77,11 @@ class Load:
 
     def _run(self, number: int) -> None:
         first = number % len(self._endpoints)
-        client = RpcClient(self._endpoints[first:] + self._endpoints[:first])
+        curve = self._curve
+        if curve is not None:
+            turned = curve.server_keys[first:] + curve.server_keys[:first]
+            curve = ClientCurve(curve.own, turned)
+        client = RpcClient(self._endpoints[first:] + self._endpoints[:first], curve=curve)
         try:
             for turn in itertools.count():
                 if self._stop.wait(self._pause_s):

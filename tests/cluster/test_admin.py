@@ -16,6 +16,7 @@ from felix.cli.admin import main
 from felix.cli.config import LISTENERS, ClusterConfig, ListenConfig, MemberConfig, RaftTimings
 from tests.cli.admin_page import COMMANDS, run
 from tests.support.cluster import HOST, Cluster, RunningNode, cluster, free_ports
+from tests.support.keys import KeyRing
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -41,6 +42,13 @@ def admin(three: Cluster, command: str) -> tuple[dict[str, Any], str]:
 
 def outsider(three: Cluster, name: str) -> RunningNode:
     """Start a node on an empty data directory that waits until it is taken in."""
+    node = outsider_of(three, name)
+    eventually(lambda: describes_itself(node), 60)
+    return node
+
+
+def outsider_of(three: Cluster, name: str, keys: KeyRing | None = None) -> RunningNode:
+    """Start it, with keys where the others have some, and do not wait."""
     first = three.nodes[0].config
     ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
     addresses = {listener: f"{HOST}:{port}" for listener, port in ports.items()}
@@ -56,9 +64,10 @@ def outsider(three: Cluster, name: str) -> RunningNode:
         ),
         folder,
     )
+    if keys is not None:
+        keys.give_to(node)
     three.nodes.append(node)
     node.start()
-    eventually(lambda: describes_itself(node), 60)
     return node
 
 

@@ -13,15 +13,16 @@ from felix.actors.ending import EXIT_ACTOR_FAILED
 from felix.cli.backup import EXIT_NOT_FETCHED
 from felix.cli.options import EXIT_START
 from felix.cli.server import main
-from felix.proto.commands import CreateTenant, UpdateTenant
+from felix.proto.commands import CreateTenant, DeleteTenant, RecordRefusals, UpdateTenant
 from felix.proto.control_plane import Call
-from felix.proto.errors import FelixError, Forbidden, NoLeader, Unauthorized
-from felix.proto.queries import GetCluster, GetTenant
+from felix.proto.errors import FelixError, Forbidden, NoLeader, Unauthorized, ValidationFailed
+from felix.proto.identity import AuditPage, AuditRecord
+from felix.proto.queries import GetAudit, GetCluster, GetTenant, GetTenantIdentity
 from felix.proto.rpc import AnyRequest
 from felix.transport.curve import ClientCurve
 from felix.transport.rpc_client import RpcClient
 from tests.cluster.follower import Follower
-from tests.support.cluster import TENANT, Cluster, RunningNode, cluster, make_configs
+from tests.support.cluster import HOST, TENANT, Cluster, RunningNode, cluster, make_configs
 from tests.support.guardless_node import FAILS, STOPS
 from tests.support.keys import KeyRing, write_secret
 from tests.support.waiting import eventually
@@ -99,6 +100,59 @@ def test_a_backup_is_saved_with_the_key_of_an_operator(
     assert Forbidden.code in saved["ben"].output
 
 
+def trail(node: RunningNode, principal: str = "", operation: str = "") -> list[AuditRecord]:
+    """What the audit trail has of somebody, oldest first."""
+    page = node.ask(GetAudit(principal=principal, operation=operation), BRIEFLY).result
+    assert isinstance(page, AuditPage)
+    return list(reversed(page.items))
+
+
+def test_what_a_key_was_refused_is_in_the_trail_with_who_what_and_why(
+    three: Cluster, keys: KeyRing
+) -> None:
+    leader = three.leader()
+    node = three.others(leader)[0]
+    keys.add("broker", "bob")
+    bob = keys.client("bob", [node])
+    eventually(lambda: code_of(node, GetCluster(), bob) == "", 20)
+    for message in (DeleteTenant(tenant_id=TENANT), GetTenantIdentity(tenant_id=TENANT)):
+        assert code_of(node, message, bob) == Forbidden.code
+    assert code_of(node, RecordRefusals(node="n9", refusals=()), node.curve) == Forbidden.code
+    assert code_of(node, CreateTenant(tenant_id="a b"), node.curve) == ValidationFailed.code
+    eventually(lambda: len(trail(leader, "broker:bob")) == 2)
+    deleted, read = trail(leader, "broker:bob")
+    assert (deleted.operation, deleted.object) == ("DeleteTenant", f"tenant:{TENANT}")
+    assert (deleted.result, deleted.source) == (Forbidden.code, HOST)
+    assert "nothing else over this socket" in deleted.reason
+    assert (read.operation, read.tenant_id) == ("GetTenantIdentity", TENANT)
+    eventually(lambda: len(trail(leader, "key:olga", "RecordRefusals")) == 1)
+    (forged,) = trail(leader, "key:olga", "RecordRefusals")
+    assert forged.result == Forbidden.code
+    eventually(lambda: [one.result for one in made_up(leader)] == [ValidationFailed.code])
+    keys.remove("bob")
+
+
+def made_up(node: RunningNode) -> list[AuditRecord]:
+    """What the trail has of a tenant that cannot be."""
+    records = trail(node, "key:olga", "CreateTenant")
+    return [one for one in records if one.result != "success"]
+
+
+def test_a_flood_of_refused_requests_is_few_records_and_all_are_counted(
+    three: Cluster, keys: KeyRing
+) -> None:
+    node = three.nodes[0]
+    flood = 300
+    with closing(RpcClient(node.rpc, curve=keys.client("bea", [node]))) as client:
+        for _ in range(flood):
+            with pytest.raises(Forbidden):
+                client.ask(DeleteTenant(tenant_id=TENANT), BRIEFLY)
+    eventually(lambda: sum(one.count for one in trail(node, "broker:bea")) == flood, 20)
+    assert len(trail(node, "broker:bea")) < flood / 3
+    lines = node.log.read_text().splitlines()
+    assert sum("request_refused" in one and "broker:bea" in one for one in lines) < flood / 3
+
+
 def test_strangers_hear_nothing_and_leave_a_trace(three: Cluster, keys: KeyRing) -> None:
     node = three.nodes[2]
     mistaken = ClientCurve(keys.pair("ben"), (keys.pair("somebody else").public,))
@@ -140,6 +194,8 @@ def test_a_key_counts_once_it_is_in_the_list_and_no_longer(three: Cluster, keys:
 
         eventually(writing_goes_on_until_it_is_refused, 30)  # over the end of the watch socket
         assert why_not(asking) == Unauthorized.code, "its connection still stands"
+        shown = f"{keys.pair('late').public[:8]}..."
+        eventually(lambda: any(shown in one.reason for one in trail(node, operation="GetCluster")))
         heard = waiting.heard
         last = node.ask(UpdateTenant(tenant_id=TENANT, description="secret"))
         assert steady.client.wait_version(last.version, 30)

@@ -14,7 +14,7 @@ import urllib3
 from felix.cli.config import LISTENERS
 from felix.cli.dev import ReadyFile
 from tests.support.cluster import children_of, is_free, process_state
-from tests.support.dev_site import running_dev
+from tests.support.dev_cluster import running_dev
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.slow
 OPEN: Final = {
     "/v1/system/info",
     "/v1/system/health",
+    "/v1/system/node",  # who it is; where it listens only until a cluster has taken it in
     "/v1/regions",
     "/v1/regions/{region_id}",
     "/v1/tenants/{tenant_id}/.well-known/jwks.json",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from felix.identity.exchange import ExchangeRequest
-from felix.identity.fresh import Fresh
+from felix.identity.fresh import APART_MAX, BRIEF_S, PATIENT_MAX, Fresh
 from felix.identity.jwks import BELIEVED_S, COOLDOWN_S, MISSING_S, read_key_set
 from felix.identity.reasons import NotAllowed, NotProven
 from felix.proto.control_plane import Call
@@ -43,7 +45,9 @@ class Ticks:
 
 
 def remembering(
-    load: Callable[[str, int | None, bool], int], ticks: Ticks, entries_max: int = 2
+    load: Callable[[str, int | None, bool], int],
+    ticks: Callable[[], float],
+    entries_max: int = 2,
 ) -> Fresh[str, int]:
     return Fresh(load, believed_s=1.0, entries_max=entries_max, monotonic=ticks)
 
@@ -130,6 +134,90 @@ def test_whoever_waits_gets_the_same_error_and_the_next_one_asks_again() -> None
     before = len(asked)
     get()
     assert len(asked) == before + 1
+
+
+def test_where_few_may_wait_long_the_others_are_refused_soon_and_all_get_what_comes_in_time() -> (
+    None
+):
+    began, go_on = threading.Event(), threading.Event()
+
+    def load(_key: str, _last: int | None, _must_be_fresh: bool) -> int:
+        began.set()
+        assert go_on.wait(10)
+        return 7
+
+    ticks = Ticks()
+    memory: Fresh[str, int] = Fresh(
+        load, believed_s=1.0, entries_max=2, monotonic=lambda: ticks.now_s,
+        crowded=lambda: IdpUnavailable("crowded"),
+    )  # fmt: skip
+    with ThreadPoolExecutor(PATIENT_MAX + 1) as pool:
+        patient = [pool.submit(memory.get, key) for key in "ab" * (PATIENT_MAX // 2)]
+        assert began.wait(10)
+        eventually(lambda: memory._patient == PATIENT_MAX)
+        ticks.now_s = BRIEF_S  # they have been in the air for so long
+        for key in "ab":
+            with pytest.raises(IdpUnavailable):
+                memory.get(key)
+        ticks.now_s = BRIEF_S - 10.0
+        late = pool.submit(memory.get, "a")
+        go_on.set()
+        assert [one.result(10) for one in (*patient, late)] == [7] * (PATIENT_MAX + 1)
+    eventually(lambda: (memory._patient, memory._apart) == (0, 0))
+
+
+def test_threads_that_ask_apart_from_requests_are_few() -> None:
+    go_on = threading.Event()
+
+    def load(_key: str, _last: int | None, _must_be_fresh: bool) -> int:
+        assert go_on.wait(10)
+        return 7
+
+    memory: Fresh[str, int] = Fresh(
+        load, believed_s=1.0, entries_max=2, monotonic=time.monotonic,
+        crowded=lambda: IdpUnavailable("crowded"),
+    )  # fmt: skip
+    with ThreadPoolExecutor(APART_MAX) as pool:
+        asked = [pool.submit(memory.get, str(number)) for number in range(APART_MAX)]
+        eventually(lambda: memory._apart == APART_MAX)
+        with pytest.raises(IdpUnavailable):
+            memory.get("one more")
+        with pytest.raises(IdpUnavailable):
+            memory.ask("one more", lambda: 8)
+        go_on.set()
+        assert sum(one.exception(10) is None for one in asked) >= PATIENT_MAX
+    eventually(lambda: memory._apart == 0)
+    assert memory.ask("one more", lambda: 8) == memory.get("one more") == 8
+
+
+def test_where_nothing_new_can_be_had_those_who_wait_for_it_together_fail_together() -> None:
+    asked, go_on = list[int](), threading.Event()
+
+    def load(_key: str, _last: int | None, _must_be_fresh: bool) -> int:
+        asked.append(len(asked))
+        assert go_on.wait(10)
+        raise NoLeader("none")
+
+    looks = list[float]()
+
+    def monotonic() -> float:
+        looks.append(time.monotonic())
+        return looks[-1]
+
+    memory = remembering(load, monotonic)
+
+    def renew() -> None:
+        with pytest.raises(NoLeader):
+            memory.renew_together("a")
+
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(renew) for _ in range(8)]
+        # Each looks at the clock when it comes, and who asks once or twice more.
+        eventually(lambda: len(asked) == 1 and len(looks) >= 8 + 2)
+        go_on.set()
+        for one in waiting:
+            one.result(10)
+    assert len(asked) <= 2
 
 
 def test_the_memory_is_bounded_and_what_is_not_there_drives_nothing_out() -> None:

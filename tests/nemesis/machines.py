@@ -17,7 +17,8 @@ from tests.nemesis import stepped_clock
 from tests.nemesis.network import Network
 from tests.support.cluster import Cluster, RunningNode, make_configs
 
-DISK_BYTES: Final = 256 << 20
+DISK_BYTES: Final = 448 << 20
+"""An empty one has more room than a node wants before it forgets that the disk was nearly full."""
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 

@@ -316,21 +316,30 @@ def cluster(
     module: str = "felix",
     disk: Callable[[RunningNode], AbstractContextManager[object]] | None = None,
     keys: KeyRing | None = None,
+    auth: AuthConfig | None = None,
+    signing: KeysConfig | None = None,
+    adjust: Callable[[Config], Config] = lambda config: config,
 ) -> Iterator[Cluster]:
     """Run a fresh cluster until the block ends; every node is ready when it begins.
 
     `module` is what is run; `disk` puts something below a node's data before it starts; `keys`
-    makes the nodes encrypt what they say over ZeroMQ.
+    makes the nodes encrypt what they say over ZeroMQ; without `auth` HTTP needs no token;
+    `signing` says when signing keys are replaced; `adjust` has the last word on each node's
+    configuration.
     """
     folder = Path(tempfile.mkdtemp(prefix="felix-test-"))  # short: it holds ipc sockets
     found = Cluster(
         [
             RunningNode(
-                msgspec.structs.replace(
-                    config,
-                    http=HttpConfig(enabled=http),
-                    raft=raft or RaftTimings(),
-                    limits=limits or LimitsConfig(),
+                adjust(
+                    msgspec.structs.replace(
+                        config,
+                        http=HttpConfig(enabled=http),
+                        raft=raft or RaftTimings(),
+                        limits=limits or LimitsConfig(),
+                        auth=auth or config.auth,
+                        keys=signing or config.keys,
+                    )
                 ),
                 folder / config.name,
             )

@@ -67,6 +67,8 @@ class IdpServer:
         """Members of the discovery document that are to be otherwise; None leaves one out."""
         self.extra_keys: list[dict[str, Any]] = []
         """Entries of the JWKS, behind the real ones."""
+        self.redirect_to = LINK_LOCAL
+        """Where it sends whoever asks while it is `redirecting`."""
         self.requests: list[str] = []
         """The path of every request, in the order of arrival."""
         self.request_headers: list[dict[str, str]] = []
@@ -220,7 +222,7 @@ class IdpServer:
                 handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
                 self._drip(handler, b"a")
             case "redirecting":
-                _respond(handler, 302, b"", header=("Location", LINK_LOCAL))
+                _respond(handler, 302, b"", header=("Location", self.redirect_to))
             case "huge":
                 _respond(handler, 200, b"", length=HUGE_BYTES)
                 self._flood(handler)

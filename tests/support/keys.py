@@ -47,6 +47,11 @@ class KeyRing:
         del self._lines[name]
         self._write()
 
+    def renew(self, node: ConfiguredNode) -> None:
+        """Give a node that does not run another key pair."""
+        self._pairs[node.name] = new_key_pair()
+        self.give_to(node)
+
     def client(self, name: str, nodes: Sequence[ConfiguredNode]) -> ClientCurve:
         """Give what somebody needs to connect to these nodes."""
         return ClientCurve(self.pair(name), tuple(self.pair(node.name).public for node in nodes))

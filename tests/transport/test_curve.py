@@ -314,7 +314,8 @@ def test_a_request_says_whose_key_it_came_with_and_is_answered_on_its_socket(
             second = server.take(server.socket.recv_multipart())
             assert first is not None
             assert second is not None
-            assert first.caller == RpcCaller(Owner("broker", "ben"), "127.0.0.1")
+            its_key = keys.pair("ben").public
+            assert first.caller == RpcCaller(Owner("broker", "ben"), "127.0.0.1", its_key)
             assert second.caller is None
             for one in (first, second):
                 server.refuse(one.route, one.request.id, NotFound("none"))
@@ -398,6 +399,19 @@ def test_a_socket_is_opened_again_on_the_same_port(keys: KeyRing) -> None:
 
             eventually(opens)
             opened[0].close()
+
+
+def test_the_socket_of_this_machine_is_for_the_user_of_the_node_alone(tmp_path: Path) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    before = os.umask(0)
+    try:
+        server = RpcServer(context, [f"ipc://{tmp_path}/rpc.sock"])
+        assert (tmp_path / "rpc.sock").stat().st_mode & 0o077 == 0
+        assert os.umask(0) == 0, "it is as it was"
+        server.close()
+    finally:
+        os.umask(before)
+        context.destroy(linger=0)
 
 
 def test_clients_say_at_once_when_their_keys_do_not_fit(keys: KeyRing) -> None:

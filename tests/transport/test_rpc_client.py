@@ -107,7 +107,7 @@ def test_a_refusal_that_lasts_is_told_at_the_deadline_as_not_applied() -> None:
     with ScriptedNode(lambda _: NoLeader("election", retry_after_ms=20)) as node:
         client = client_of(node)
         with pytest.raises(NoLeader):
-            client.ask(WRITE, Call(timeout_s=0.2))
+            client.ask(WRITE, Call(timeout_s=1.0))
         client.close()
 
 
