@@ -41,6 +41,7 @@ class ClosedNode(msgspec.Struct, frozen=True):
     """A node in the ready file, as far as it matters here. Addresses are `host:port`."""
 
     pid: int
+    config: str
     http: str
     rpc: str
     curve_key: str
@@ -64,6 +65,10 @@ class ClosedCluster(msgspec.Struct, frozen=True):
         pair = read_key_pair(Path(self.curve_key_file))
         curve = ClientCurve(own=pair, server_keys=tuple(node.curve_key for node in self.nodes))
         return RpcClient([f"tcp://{node.rpc}" for node in self.nodes], curve=curve)
+
+    def worker_client(self) -> RpcClient:
+        """Connect as a worker of the first node does: only they learn of sealed keys."""
+        return RpcClient(f"ipc://{Path(self.nodes[0].config).parent}/rpc.sock")
 
     def upstream(self, subject: str, algorithm: Algorithm) -> str:
         """Have the identity provider vouch for a subject."""

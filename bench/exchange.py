@@ -109,9 +109,9 @@ def _verifier(algorithm: Algorithm) -> Callable[[], None]:
 
 
 def _without_http(case: str, cluster: ClosedCluster, algorithm: Algorithm, subject: str) -> Round:
-    """Exchange in this process, as a worker does, with all that a worker has learnt from a node."""
+    """Exchange in this process as a worker does, asking the node as a worker does."""
     settings = IdentitySettings(kek_file=cluster.kek_file, algorithms=ALGORITHMS)
-    token, client = cluster.upstream(subject, algorithm), cluster.client()
+    token, client = cluster.upstream(subject, algorithm), cluster.worker_client()
     try:
         gate = Gatekeeper(client, settings)
         gate.exchange(cluster.tenant, token, ExchangeRequest(), Call())
