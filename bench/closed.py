@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 import urllib3
 
-from bench.errors import BenchError
-from bench.ports import free_ports
+from bench.dev import running_dev
 from felix.identity.principals import principal_id
 from felix.proto.commands import ChangePolicies
 from felix.proto.control_plane import Call
@@ -29,10 +25,6 @@ FEW: Final = "few"
 MANY: Final = "many"
 PERMISSIONS: Final = {FEW: 4, MANY: 100}
 """By subject: how many a token of theirs holds."""
-_START_S: Final = 60.0
-_STOP_S: Final = 30.0
-_POLL_S: Final = 0.05
-_PORTS: Final = 30
 
 _web = urllib3.PoolManager(retries=False, timeout=10.0)
 
@@ -95,25 +87,6 @@ class ClosedCluster(msgspec.Struct, frozen=True):
 @contextmanager
 def closed_cluster(folder: str) -> Iterator[ClosedCluster]:
     """Run three nodes in an empty folder. Raises: BenchError, when they do not come up."""
-    ready, log_path = Path(folder) / "ready.json", Path(folder) / "dev.log"
-    command = [sys.executable, "-m", "felix", "dev", "--nodes=3", "--brokers=0"]
-    command += [f"--data-dir={folder}", f"--ready-file={ready}"]
-    command += [f"--base-port={free_ports(_PORTS)[0]}"]
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        cluster = _wait_ready(process, ready, log_path)
+    with running_dev(folder, ClosedCluster) as cluster:
         cluster.grant()
         yield cluster
-    finally:
-        process.terminate()
-        process.wait(_STOP_S)
-
-
-def _wait_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> ClosedCluster:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with suppress(FileNotFoundError):
-            return msgspec.json.decode(ready.read_bytes(), type=ClosedCluster)
-        time.sleep(_POLL_S)
-    raise BenchError(f"felix-controlplane dev is not up:\n{log.read_text(errors='replace')}")
