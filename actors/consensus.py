@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from felix.actors.freshness import Freshness
+from felix.actors.freshness import AGE_S_MAX, Freshness
 from felix.actors.proposals import Proposals
 from felix.actors.roster import Roster
 from felix.core.histogram import Histogram, HistogramValues
@@ -99,6 +99,8 @@ class RaftStatistics(msgspec.Struct, frozen=True, kw_only=True):
     term: Term
     leader_id: NodeId | None
     hears_a_leader: bool
+    knows_its_age: bool
+    """Whether there is a bound on how old its stale reads are."""
     leader_changes: int
     commit_index: Index
     handed_to_apply: Index
@@ -430,6 +432,7 @@ class Consensus:
             term=core.term,
             leader_id=core.leader_id,
             hears_a_leader=core.hears_a_leader,
+            knows_its_age=self.age_s < AGE_S_MAX,
             leader_changes=self._leader_changes,
             commit_index=core.commit,
             handed_to_apply=core.applied,

@@ -18,7 +18,7 @@ import zmq
 
 from felix.actors.broker_relay import BrokerRelay
 from felix.actors.brokers_heard import BrokersHeard
-from felix.actors.consensus import TICK_S, Consensus, MustStop
+from felix.actors.consensus import TICK_S, Consensus, MustStop, RaftStatistics
 from felix.actors.disk_space import DiskSpace
 from felix.actors.ending import end_failed
 from felix.actors.enrolment import Enrolment
@@ -263,10 +263,8 @@ class Node:
             now = self.statistics()
         except (pykka.Timeout, pykka.ActorDeadError) as error:
             return f"an actor does not answer: {error}"
-        if now.raft.leader_id is None:
-            return "no leader is known"
-        if not now.raft.hears_a_leader:
-            return "the leader is not heard by a quorum"
+        if (why := _why_not_fresh(now.raft)) is not None:
+            return why
         lag = now.raft.commit_index - now.catalog.applied_index
         if lag > self._settings.applied_lag_max:
             return f"{lag} entries are still to be applied"
@@ -526,3 +524,13 @@ class Node:
         else:
             self._snapshots = self._start_snapshots()
         self._attach()
+
+
+def _why_not_fresh(raft: RaftStatistics) -> str | None:
+    if raft.leader_id is None:
+        return "no leader is known"
+    if not raft.hears_a_leader:
+        return "the leader is not heard by a quorum"
+    if not raft.knows_its_age:
+        return "it is not known yet how old what this node has is"
+    return None

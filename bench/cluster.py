@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import urllib3
 
+from bench.dev import FELIX, POLL_S, STOP_TIMEOUT_S, ended_by_itself, running_dev
 from bench.errors import BenchError, RefusedError
 from bench.felix_client import (
     NAMESPACE,
@@ -25,17 +25,12 @@ from bench.felix_client import (
     fetch_snapshot,
     result_of,
 )
-from bench.ports import free_ports
-from bench.systems import NODES, Pipe, Subscription, Work, Writer
+from bench.systems import Pipe, Subscription, Work, Writer
 from felix.proto.codec import Decoder
 from felix.proto.commands import CreateNamespace, CreateTenant
 from felix.proto.queries import PAGE_SIZE_MAX, ClusterStatus, GetCluster, ListCaches, Listing
 
-_START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 30.0
 _STATUS_TIMEOUT_S = 1.0
-_POLL_S = 0.05
-_PORTS = 10 * NODES
 
 _http = urllib3.PoolManager(retries=False, timeout=5.0)
 _statuses: Decoder[ClusterStatus] = Decoder(ClusterStatus)
@@ -156,9 +151,9 @@ class FelixTarget(msgspec.Struct, frozen=True):
                 return found
 
     def snapshot(self, node: int, prefix: str) -> int:
-        """Fetch the whole metadata; give how many objects of the namespace it has."""
+        """Fetch the whole metadata; give how many streams it has."""
         del prefix
-        return fetch_snapshot(self.nodes[node].rpc) - 2  # without the tenant and the namespace
+        return fetch_snapshot(self.nodes[node].rpc)
 
 
 class FelixCluster:
@@ -197,7 +192,7 @@ class FelixCluster:
             mine.wait()
         with (self._folder / f"restarts-{node}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*_FELIX, "serve", "--config", self.target.nodes[node].config],
+                [*FELIX, "serve", "--config", self.target.nodes[node].config],
                 stdout=log,
                 stderr=log,
             )
@@ -209,12 +204,12 @@ class FelixCluster:
         for process in self._restarted.values():
             process.terminate()
         for process in self._restarted.values():
-            _ended_by_itself(process)
+            ended_by_itself(process)
 
 
 def _wait_gone(pid: int) -> None:
     """Wait for the end of a process, which may be nobody's child here."""
-    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    deadline = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -222,54 +217,16 @@ def _wait_gone(pid: int) -> None:
             return
         if state == "Z":
             return
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
     raise BenchError(f"process {pid} does not end")
-
-
-_FELIX = [sys.executable, "-m", "felix"]
 
 
 @contextmanager
 def launch(folder: str) -> Iterator[FelixCluster]:
     """Run a fresh cluster in an empty folder. Raises: BenchError, when it does not come up."""
-    ready = Path(folder) / "ready.json"
-    command = [*_FELIX, "dev", "--open", f"--nodes={NODES}", "--brokers=0"]
-    command += [f"--data-dir={folder}"]
-    command += [f"--base-port={free_ports(_PORTS)[0]}", f"--ready-file={ready}"]
-    log_path = Path(folder) / "dev.log"
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    nodes: list[Node] = []
-    try:
-        nodes = _wait_ready(process, ready, log_path).nodes
-        cluster = FelixCluster(nodes, Path(folder))
+    with running_dev(folder, ReadyFile, "--open") as ready:
+        cluster = FelixCluster(ready.nodes, Path(folder))
         try:
             yield cluster
         finally:
             cluster.stop_restarted()
-    finally:
-        process.terminate()
-        if not _ended_by_itself(process):
-            for node in nodes:
-                with suppress(ProcessLookupError):
-                    os.kill(node.pid, signal.SIGKILL)
-
-
-def _wait_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> ReadyFile:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with suppress(FileNotFoundError):
-            return msgspec.json.decode(ready.read_bytes(), type=ReadyFile)
-        time.sleep(_POLL_S)
-    raise BenchError(f"felix-controlplane dev is not up:\n{log.read_text(errors='replace')}")
-
-
-def _ended_by_itself(process: subprocess.Popen[bytes]) -> bool:
-    """Wait for a process that has been told to end; kill it when it does not."""
-    try:
-        process.wait(_STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return False
-    return True

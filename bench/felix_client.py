@@ -17,7 +17,7 @@ from bench.systems import REPLY_TIMEOUT_S, VALUE_CHARS, Acknowledged, Work
 from felix.proto.codec import Decoder, encode
 from felix.proto.commands import CreateCache, CreateStream, UpdateTenant
 from felix.proto.queries import GetSnapshot
-from felix.proto.resources import Resource, RetentionPolicy, StreamSpec
+from felix.proto.resources import Resource, RetentionPolicy, Stream, StreamSpec
 from felix.proto.rpc import PROTOCOL, AnyRequest, Reply, Request
 from felix.proto.updates import WATCH_TOPIC, RawUpdate, SnapshotChunk, WatchHeader
 
@@ -241,7 +241,7 @@ class FelixWriter:
 
 
 def fetch_snapshot(rpc: str) -> int:
-    """Fetch all chunks over a fresh connection and decode every object; give their number."""
+    """Fetch all chunks over a fresh connection and decode every object; count the streams."""
     asker = Asker(rpc)
     try:
         first = result_of(asker.ask(GetSnapshot()), _chunks)
@@ -258,4 +258,5 @@ def fetch_snapshot(rpc: str) -> int:
 
 
 def _decoded(chunk: SnapshotChunk) -> int:
-    return len([_objects.decode(memoryview(raw)) for raw in chunk.objects])
+    decoded = [_objects.decode(memoryview(raw)) for raw in chunk.objects]
+    return sum(isinstance(one, Stream) for one in decoded)

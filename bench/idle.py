@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from contextlib import suppress
-from pathlib import Path
 
-from bench.machine import descendants, foreign_percent, spent
+from bench.machine import cpu_s, descendants, foreign_percent, spent
 from bench.measure import Round, figures
 from bench.scale import each_round
 from bench.stage import Plan
@@ -26,10 +23,10 @@ def _watch(pids: list[int], leader: int) -> list[Round]:
     before = spent()
     node_s: list[list[float]] = [[] for _ in pids]
     child_s: list[float] = []
-    last = [(_cpu_s([pid]), _cpu_s(others)) for pid, others in zip(pids, children, strict=True)]
+    last = [(cpu_s([pid]), cpu_s(others)) for pid, others in zip(pids, children, strict=True)]
     for _ in range(SECONDS):
         time.sleep(1.0)
-        now = [(_cpu_s([pid]), _cpu_s(others)) for pid, others in zip(pids, children, strict=True)]
+        now = [(cpu_s([pid]), cpu_s(others)) for pid, others in zip(pids, children, strict=True)]
         for number, (new, old) in enumerate(zip(now, last, strict=True)):
             node_s[number].append(new[0] - old[0])
             child_s.append(new[1] - old[1])
@@ -47,13 +44,3 @@ def _round(case: str, used_s: list[float], foreign: float) -> Round:
     mean = sum(used_s) / len(used_s)
     notes = {"percent_of_one_core": round(100 * mean, 2), "foreign_cpu_percent": foreign}
     return Round(figures("felix", case, 0.0, used_s), notes)
-
-
-def _cpu_s(pids: Iterable[int]) -> float:
-    """Add up the processor time of processes, in nanoseconds' resolution."""
-    total = 0
-    for pid in pids:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-                total += int((thread / "schedstat").read_text().split()[0])
-    return total / 1e9

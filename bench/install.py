@@ -86,7 +86,9 @@ def _installing(scene: Scene, away: int, missed_before: float) -> list[Round]:
 
 def _has_applied(scene: Scene, number: int) -> bool:
     samples = scene.nodes[number].samples()
-    return samples["felix_raft_applied_index"] > samples["felix_raft_snapshot_index"] > 0
+    # A node that is busy loading may not tell its metrics page these in time.
+    snapshot = samples.get("felix_raft_snapshot_index", 0.0)
+    return samples.get("felix_raft_applied_index", 0.0) > snapshot > 0
 
 
 def _writing(scene: Scene) -> list[Round]:

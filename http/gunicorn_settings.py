@@ -5,6 +5,7 @@ Read by gunicorn alone, in the process that `gunicorn_command` starts.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -42,11 +43,13 @@ proc_name = "felix-http"
 certfile = _settings.cert_file or None  # by these gunicorn knows that there is to be TLS
 keyfile = _settings.key_file or None
 do_handshake_on_connect = False  # the worker does it, in a thread of its pool
+http_parser = "python"  # the one that the tests know, whatever else is installed
 forwarded_allow_ips = ""  # nobody may set SCRIPT_NAME, PATH_INFO or the scheme by a header
 
 
 def on_starting(_arbiter: Arbiter) -> None:
-    """Watch the lifeline from the arbiter."""
+    """Watch the lifeline from the arbiter, and let the node process go first."""
+    _stand_back()
     lifeline_fd = int(os.environ[LIFELINE_VARIABLE])
     threading.Thread(
         target=_stop_at_the_end_of, args=(lifeline_fd,), name="lifeline", daemon=True
@@ -54,7 +57,8 @@ def on_starting(_arbiter: Arbiter) -> None:
 
 
 NICENESS: Final = 10
-"""Workers verify and sign; consensus, which all of them wait for, gets the processor first."""
+"""Workers verify and sign; consensus, which all of them wait for, gets the processor first. A
+worker that shares a core with it still gets a tenth."""
 
 
 def post_fork(_arbiter: Arbiter, worker: PatientWorker) -> None:
@@ -75,6 +79,19 @@ def worker_exit(_arbiter: Arbiter, worker: PatientWorker) -> None:
     app = getattr(worker, "wsgi", None)  # a worker that could not make its app has none
     if app is not None:
         app.close()
+
+
+def _stand_back() -> None:
+    """Lower the priority of a session of one's own.
+
+    Linux may share the processor out between sessions first (`sched_autogroup_enabled`). Then the
+    niceness of a worker counts for nothing beside the node process, which is of another session.
+    In a service or a container there is no such sharing, and niceness is what counts.
+    """
+    if os.getsid(0) != os.getpid():
+        return  # the session is another's
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:
+        file.write(str(NICENESS))
 
 
 def _stop_at_the_end_of(lifeline_fd: int) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import ssl
+import threading
 import time
 from typing import Any, Final
 
@@ -21,6 +23,11 @@ LINGER_S: Final = 1.0
 BOOTSTRAP_SERVER: Final = "bootstrap"
 """SERVER_NAME of requests that came in on the second address. No address looks like this, and no
 header can set it."""
+STAY_MS: Final = 10
+"""How long a thread waits for the next request of the connection that it has just answered."""
+THREADS_PER_SEAT: Final = 4
+"""Of so many threads one may stay with a connection: the others are for everybody, also while all
+the long polls that there may be (`watch_waiters_max`) hold theirs."""
 _READ_BYTES: Final = 1 << 16
 _NOT_WORTH_A_TRACEBACK: Final = errno.ECONNRESET
 """gunicorn says of such an error at debug level that it ignores it."""
@@ -118,8 +125,28 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         limits = (self.socket_timeout_s, self.request_s_max)
         self.enqueue_req(Connection(self.cfg, client_sock, client_addr, server, limits))
 
+    def init_process(self) -> None:
+        """Make room for connections that keep their thread."""
+        self._seats = threading.BoundedSemaphore(self.cfg.threads // THREADS_PER_SEAT)
+        super().init_process()
+
     def handle(self, conn: Any) -> Any:
-        """Serve one request. What is not kept alive is closed by the caller, at once."""
+        """Serve a connection. What is not kept alive is closed by the caller, at once.
+
+        By way of gunicorn's poller every request wakes the main thread twice and a thread of the
+        pool once, which costs more than most answers. A client that asks again at once is answered
+        in the same thread, as long as few do.
+        """
+        kept = self._serve(conn)
+        if kept is True and self._seats.acquire(blocking=False):
+            try:
+                while kept is True and self.alive and _says_more(conn):
+                    kept = self._serve(conn)
+            finally:
+                self._seats.release()
+        return kept
+
+    def _serve(self, conn: Any) -> Any:
         conn.begin_request()
         kept = super().handle(conn)
         if kept is False:
@@ -133,6 +160,15 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             return super().handle_request(req, conn)
         except (TimeoutError, ssl.SSLError) as error:
             raise ConnectionResetError(_NOT_WORTH_A_TRACEBACK, str(error)) from error
+
+
+def _says_more(conn: Any) -> bool:
+    """Wait a moment for the next request of a connection."""
+    if conn.parser.unreader.buf.getvalue():
+        return True
+    waiting = select.poll()
+    waiting.register(conn.sock, select.POLLIN)
+    return bool(waiting.poll(STAY_MS))
 
 
 def _linger(connection: socket.socket) -> None:

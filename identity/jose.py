@@ -14,8 +14,12 @@ from typing import Final, TypeAlias
 import jwt.algorithms
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt import PyJWS
 
 from felix.identity.reasons import NotProven
 
@@ -131,6 +135,20 @@ def decode_text(text: str) -> bytes | None:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
+def encode_text(data: bytes) -> bytes:
+    """Write bytes as base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def header_of(kid: str, key: Ed25519PrivateKey) -> bytes:
+    """Write the header of all tokens that a key signs, in base64url.
+
+    PyJWT writes exactly `typ`, `alg` and `kid`, all strings, as brokers need it.
+    """
+    token = _JWS.encode(b"", key, "EdDSA", headers={"kid": kid})
+    return token.partition(".")[0].encode("ascii")
+
+
 def _decode(text: str) -> bytes:
     data = decode_text(text)
     if data is None:
@@ -150,6 +168,7 @@ def _refuse(word: str) -> object:
 
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
+_JWS: Final = PyJWS(algorithms=["EdDSA"])
 _json = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
 _VERIFIERS: Final = {
     name: algorithm

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from felix.core.auth.keys import jwks_order
 from felix.core.auth.rbac import RuleBook, granted
 from felix.identity.fresh import Fresh
+from felix.identity.jose import header_of
 from felix.identity.principals import short_id
 from felix.identity.reasons import NotAllowed
 from felix.identity.settings import IdentitySettings
@@ -52,6 +53,8 @@ class Signer(msgspec.Struct, frozen=True):
 
     kid: str
     key: Ed25519PrivateKey
+    header: bytes
+    """Of every token that it signs, in base64url."""
 
 
 class Tenant:
@@ -170,7 +173,8 @@ def _signer(view: IdentityView, sealer: Sealer | None) -> Signer | None:
         _log.error("signing_key_without_private_half", tenant_id=view.tenant_id, kid=active.kid)
         return None
     try:
-        return Signer(active.kid, sealer.open(sealed))
+        key = sealer.open(sealed)
+        return Signer(active.kid, key, header_of(active.kid, key))
     except Unsealable as error:
         _log.error("signing_key_not_unsealed", tenant_id=view.tenant_id, why=str(error))
         return None

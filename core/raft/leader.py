@@ -138,7 +138,8 @@ class Leader:
         progress = self._heard_from(message.sender)
         if progress is not None:
             progress.round_acked = max(progress.round_acked, message.round)
-            progress.stamp = max(message.stamp, progress.stamp or 0)
+            # The last one, not the highest: a follower that was started again counts anew.
+            progress.stamp = message.stamp
             progress.stamp_returned = max(message.echo, progress.stamp_returned or 0)
             progress.checkpoint = message.checkpoint or progress.checkpoint
 

@@ -61,7 +61,7 @@ class KeyKeeper:
         with self._lock:
             match message:
                 case GetCluster():
-                    return Answered(self._status(), 0)
+                    return Answered(status("me" if self.leads else "another"), 0)
                 case ListAllSigningKeys():
                     return Answered(self._page(message), 0)
                 case _:
@@ -125,16 +125,18 @@ class KeyKeeper:
         items = [(*one, self.period_s.get(one[0].tenant_id, 0)) for one in ordered[start:end]]
         return SigningKeyPage(tuple(items), str(end) if end < len(ordered) else "")
 
-    def _status(self) -> ClusterStatus:
-        return ClusterStatus(
-            cluster_id="c",
-            node_id="me",
-            leader_id="me" if self.leads else "another",
-            term=1,
-            commit_index=0,
-            applied_index=0,
-            version=0,
-            epoch=1,
-            digest="",
-            members=[],
-        )
+
+def status(leader_id: str) -> ClusterStatus:
+    """Describe the cluster of a node `me` that has nothing in its log."""
+    return ClusterStatus(
+        cluster_id="c",
+        node_id="me",
+        leader_id=leader_id,
+        term=1,
+        commit_index=0,
+        applied_index=0,
+        version=0,
+        epoch=1,
+        digest="",
+        members=[],
+    )

@@ -18,11 +18,11 @@ from felix.proto.commands import CreateTenant
 from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import ErrorReply, NoLeader, OutcomeUnknown, from_reply
 from felix.proto.identity import Done, SigningKeyPage
-from felix.proto.queries import ClusterStatus, GetCluster, ListAllSigningKeys
+from felix.proto.queries import GetCluster, ListAllSigningKeys
 from felix.proto.resources import SigningKey
 from felix.proto.rpc import AnyRequest
 from felix.transport.socket_actor import SocketActor
-from tests.actors.signing_keys import sealer
+from tests.actors.signing_keys import sealer, status
 from tests.support.identity_log import IdentityLog
 from tests.support.waiting import eventually
 
@@ -68,7 +68,7 @@ class SharedLog:
         """Be asked by a node that believes to lead."""
         with self._lock:
             if isinstance(message, GetCluster):
-                return Answered(_status(), 0)
+                return Answered(status("me"), 0)
             if isinstance(message, ListAllSigningKeys):
                 return Answered(self._page(message), 0)
             assert isinstance(message, Command)
@@ -205,18 +205,3 @@ def test_however_many_lead_and_die_one_key_signs_and_rotation_goes_on(seed: int)
         assert shared.problems == []
     finally:
         managers.stop()
-
-
-def _status() -> ClusterStatus:
-    return ClusterStatus(
-        cluster_id="c",
-        node_id="me",
-        leader_id="me",
-        term=1,
-        commit_index=0,
-        applied_index=0,
-        version=0,
-        epoch=1,
-        digest="",
-        members=[],
-    )

@@ -14,9 +14,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from felix.actors.freshness import AGE_S_MAX
 from felix.cli.config import LISTENERS, ClusterConfig, Config, HttpConfig, ListenConfig
 from felix.cli.config_loading import render
+from felix.proto.control_plane import Call
+from felix.proto.queries import GetTenant
 from tests.support.cluster import (
+    TENANT,
     RunningNode,
     children_of,
     cluster,
@@ -201,3 +205,13 @@ def test_an_address_that_others_could_reach_is_refused(config: Config, folder: P
     code, said = serve(folder, render(msgspec.structs.replace(config, listen=open_to_all)))
     assert code == 2
     assert "listen.rpc" in said[0]
+
+
+def test_a_node_that_says_it_is_ready_knows_how_old_its_answers_are() -> None:
+    with cluster(nodes=3) as three:
+        three.make_namespace()
+        for node in three.nodes * 2:
+            node.kill()
+            three.start()
+            seen = node.ask(GetTenant(tenant_id=TENANT), Call(consistency="stale"))
+            assert seen.age_ms < AGE_S_MAX * 1000, "else nobody can be authenticated by it"

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ from tests.support.gunicorn_process import ROOT, SETTINGS, Gunicorn, running
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
+
+NICENESS = 10
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +197,81 @@ def test_answers_on_a_kept_connection_do_not_wait_for_acknowledgements(server: G
         for _ in range(100):
             assert pool.request("GET", "/v1/cluster").status == 200
         assert time.monotonic() - started_s < 2
+
+
+REGIONS = b"GET /v1/regions HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def ask_again(connection: socket.socket) -> bytes:
+    """Ask on a kept connection; give the answer, or nothing once it is closed."""
+    try:
+        connection.sendall(REGIONS)
+        answer = connection.recv(65536)
+        while answer and not answer.endswith((b"]", b"}")):
+            piece = connection.recv(65536)
+            if not piece:
+                return b""
+            answer += piece
+    except (BrokenPipeError, ConnectionResetError):
+        return b""
+    return answer
+
+
+def switches(pid: int) -> int:
+    """How often the main thread of a process has waited for something."""
+    status = Path(f"/proc/{pid}/task/{pid}/status").read_text()
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+
+def test_a_client_that_asks_again_at_once_does_not_wake_the_main_thread(server: Gunicorn) -> None:
+    (worker,) = server.workers()
+    with server.connect() as connection:
+        ask_again(connection)
+        before = switches(worker)
+        for _ in range(500):
+            assert ask_again(connection).startswith(b"HTTP/1.1 200")
+        assert switches(worker) - before < 100  # by way of the poller it is about one for each
+
+
+def test_clients_that_ask_again_and_again_leave_threads_to_others(server: Gunicorn) -> None:
+    over = threading.Event()
+    answered = [0] * (2 * SETTINGS.threads)
+
+    def keep_asking(number: int) -> None:
+        with server.connect() as connection:
+            while not over.is_set():
+                assert ask_again(connection).startswith(b"HTTP/1.1 200")
+                answered[number] += 1
+
+    clients = [threading.Thread(target=keep_asking, args=(n,)) for n in range(len(answered))]
+    for client in clients:
+        client.start()
+    try:
+        eventually(lambda: min(answered) >= 50)
+        assert server.answers()
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+
+
+def test_a_worker_that_stops_says_so_to_a_client_that_keeps_asking() -> None:
+    with running() as gunicorn, gunicorn.connect() as connection:
+        assert b"Connection: keep-alive" in ask_again(connection)
+        gunicorn.process.terminate()
+        answer, last = ask_again(connection), b""
+        while answer:
+            answer, last = ask_again(connection), answer
+        assert b"Connection: close" in last
+        assert gunicorn.process.wait(timeout=10) == 0
+
+
+def test_the_node_process_goes_before_its_workers(server: Gunicorn) -> None:
+    (worker,) = server.workers()
+    assert os.getpriority(os.PRIO_PROCESS, worker) == NICENESS
+    session = Path(f"/proc/{worker}/autogroup")
+    if session.exists():
+        assert session.read_text().endswith(f" nice {NICENESS}\n")
 
 
 def test_gunicorn_stops_on_sigterm_in_order_and_leaves_no_files(tmp_path: Path) -> None:

@@ -111,6 +111,16 @@ def test_the_stamp_of_an_earlier_life_says_nothing() -> None:
     assert age(three[B]) is None
 
 
+def test_a_follower_learns_its_age_in_every_life() -> None:
+    three = led_by_a()
+    for _ in range(10):  # each begins to count anywhere, half of them below the one before
+        three[B].restart()
+        three.tick(3 * BEAT)
+        found = age(three[B])
+        assert found is not None
+        assert found <= 2 * BEAT
+
+
 def test_a_leader_that_lost_its_quorum_makes_nobody_young() -> None:
     three = led_by_a()
     three.cut = {C}

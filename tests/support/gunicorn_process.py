@@ -52,6 +52,7 @@ class Gunicorn:
                 cwd=ROOT,
                 pass_fds=[settings_fd, reading, listener.fileno(), second.fileno()],
                 stderr=subprocess.PIPE,
+                start_new_session=True,
             )
             os.close(settings_fd)
             os.close(reading)
