@@ -117,7 +117,10 @@ class Stream(Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="k
     """Unique in the cluster's life: a stream deleted and created again has another."""
     spec: StreamSpec = StreamSpec()
     deleted_at_ms: int = 0
-    """Not 0: it was deleted, serves nobody, and its data is still there."""
+    """Not 0: it was deleted, serves nobody, and its data is still there.
+
+    Watchers were told of a deletion, and its placement stays with the brokers that keep the data.
+    """
     purge_at_ms: int = 0
     """When a deleted stream goes for good."""
 

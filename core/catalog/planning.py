@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 from itertools import islice
 from typing import Final
 
@@ -40,6 +40,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     under_replicated: int
     due: tuple[PurgeStream, ...]
     """Deleted streams whose grace is over."""
+    held: tuple[Unmet, ...] = ()
+    """Copies of deleted streams on brokers that drain: nobody serves them, so nobody moves them."""
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +66,7 @@ def work_of(catalog: Catalog, now_ms: int) -> Work:
         if (row := tables["ShardPlacement"].rows.get(key)) is not None
     }
     deleted = tables[DELETED_STREAMS]
+    leaving = _streams_on(catalog, draining)
     due = (
         PurgeStream(
             tenant_id=key[0],
@@ -79,12 +82,13 @@ def work_of(catalog: Catalog, now_ms: int) -> Work:
         settings=settings_of(catalog.store),
         moving=moving,
         unplaced=_rows(catalog, index.unplaced()),
-        on_draining=_rows(catalog, _streams_on(catalog, draining)),
+        on_draining=_rows(catalog, leaving),
         on_down=_rows(catalog, _streams_on(catalog, down)),
         short=_rows(catalog, index.short()),
         leaderless=_leaderless(catalog),
         under_replicated=index.under_replicated,
         due=tuple(islice(due, PURGES_MAX)),
+        held=_held(catalog, leaving, frozenset(draining)),
     )
 
 
@@ -120,7 +124,7 @@ def placement_plan(work: Work, unwell: Collection[str], dead: Collection[str]) -
         base_version=work.fleet.version,
         reason=plans[0].reason if plans else "balance",
         moves=tuple(move for one in plans for move in one.moves),
-        blocked_by=tuple(why for one in plans for why in one.blocked_by),
+        blocked_by=(*(why for one in plans for why in one.blocked_by), *work.held),
     )
     return PlacementPlan(
         plan=plan,
@@ -201,5 +205,24 @@ def _leaderless(catalog: Catalog) -> tuple[Unmet, ...]:
         for key in catalog.placement.leaderless()
         for shard in rows[key].placements
         if shard.copies and not shard.leader
+    )
+    return tuple(islice(found, STREAMS_MAX))
+
+
+def _held(catalog: Catalog, keys: Iterable[Key], draining: Set[str]) -> tuple[Unmet, ...]:
+    rows = catalog.store.tables["ShardPlacement"].rows
+    deleted = catalog.store.tables[DELETED_STREAMS].rows
+    found = (
+        Unmet(
+            stream=StreamName(*key),
+            shard_id=shard.shard_id,
+            why=f"the stream is deleted and its copy on {broker_id} waits for the end of the grace:"
+            " purge or undelete it",
+        )
+        for key in keys
+        if key in deleted
+        for shard in rows[key].placements
+        for broker_id in shard.copies
+        if broker_id in draining
     )
     return tuple(islice(found, STREAMS_MAX))

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from felix.core.catalog.catalog import Applied
+from felix.core.catalog.planning import placement_plan, work_of
 from felix.proto.brokers import Placement
 from felix.proto.commands import CreateStream, DeleteNamespace, DeleteStream
 from felix.proto.errors import ErrorReply
-from felix.proto.placement_commands import PurgeStream, UndeleteStream
+from felix.proto.placement_commands import DrainBroker, PurgeStream, UndeleteStream
 from felix.proto.queries import GetFeedSnapshot, GetStream, ListStreams
 from felix.proto.resources import Stream
-from tests.support.placement_log import HERE, PlacementLog
+from tests.support.placement_log import HERE, PlacementLog, registration
 
 GRACE_MS = 60_000
 
@@ -98,3 +99,14 @@ def test_ephemeral_streams_have_nothing_to_be_kept(log: PlacementLog) -> None:
     log.stream("e", Placement(shard_id=0, leader="b1"), durability="ephemeral")
     delete(log, "e", grace_ms=GRACE_MS, refuse_durable=True)
     assert log.row("e") is None
+
+
+def test_a_draining_broker_says_that_it_waits_for_a_deleted_stream(log: PlacementLog) -> None:
+    log.do(registration("b4"))
+    log.do(DrainBroker(broker_id="b2"))
+    assert placement_plan(work_of(log.catalog, 0), (), ()).plan.blocked_by == ()
+    delete(log, grace_ms=GRACE_MS)
+    (unmet,) = placement_plan(work_of(log.catalog, 0), (), ()).plan.blocked_by
+    assert "its copy on b2 waits for the end of the grace" in unmet.why
+    log.do(PurgeStream(stream="s", now=True, **HERE))
+    assert placement_plan(work_of(log.catalog, 0), (), ()).plan.blocked_by == ()
