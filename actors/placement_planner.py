@@ -191,12 +191,16 @@ class PlacementPlanner(SocketActor):
         return commands
 
     def _dead(self, lead: _Lead, work: Work) -> list[str]:
-        """Name the brokers that are not waited for any more."""
+        """Name the brokers that are not waited for any more: down for long, or to be emptied."""
         now = time.monotonic()
-        down = [row.broker_id for row in work.fleet.brokers if row.status == "down"]
-        lead.down_since = {one: lead.down_since.get(one, now) for one in down}
+        down = [row for row in work.fleet.brokers if row.status == "down"]
+        lead.down_since = {one.broker_id: lead.down_since.get(one.broker_id, now) for one in down}
         after_s = self._times.rebuild_after_s
-        return [one for one, since in lead.down_since.items() if now - since >= after_s]
+        return [
+            one.broker_id
+            for one in down
+            if one.drain or now - lead.down_since[one.broker_id] >= after_s
+        ]
 
     @handles(Proposed)
     def _proposed(self, message: Proposed) -> None:

@@ -26,7 +26,13 @@ from felix.proto.brokers import (
     StreamName,
 )
 from felix.proto.commands import CreateStream
-from felix.proto.placement_commands import CancelDrain, CancelMoves, DrainBroker, StartMoves
+from felix.proto.placement_commands import (
+    CancelDrain,
+    CancelMoves,
+    DrainBroker,
+    RemoveBroker,
+    StartMoves,
+)
 from felix.proto.queries import ClusterStatus, GetCluster, GetPlacementPlan, ListShardMoves
 from felix.proto.resources import StreamSpec
 from tests.cluster.fake_broker import status_of
@@ -166,6 +172,19 @@ def test_a_broker_that_is_back_in_time_keeps_its_copies() -> None:
         now.site.running[away.name] = away
         now.until(lambda: set(now.shard().in_sync) == set(before.copies))
         assert now.moves() == []
+
+
+def test_a_dead_broker_that_is_drained_is_not_waited_for() -> None:
+    with scene(PATIENT) as now:
+        now.site.start("a", "b", "c")
+        now.create(copies=2)
+        dead = now.shard().leader
+        now.site.running.pop(dead)
+        now.until(lambda: now.status(dead) == "down")
+        assert now.moves() == []
+        asked(now.three.nodes, DrainBroker(broker_id=dead))
+        now.until(lambda: dead not in now.shard().copies and len(now.shard().in_sync) == 2)
+        asked(now.three.nodes, RemoveBroker(broker_id=dead))
 
 
 def test_a_move_goes_step_by_step_although_the_nodes_leader_is_killed_in_each() -> None:
