@@ -29,6 +29,7 @@ from bench.systems import Pipe, Subscription, Work, Writer
 from felix.proto.codec import Decoder
 from felix.proto.commands import CreateNamespace, CreateTenant
 from felix.proto.queries import PAGE_SIZE_MAX, ClusterStatus, GetCluster, ListCaches, Listing
+from felix.transport.client import Node as BrokerNode
 
 _STATUS_TIMEOUT_S = 1.0
 
@@ -79,6 +80,11 @@ class FelixTarget(msgspec.Struct, frozen=True):
 
     nodes: list[Node]
     system: str = "felix"
+
+    @property
+    def broker_nodes(self) -> list[BrokerNode]:
+        """What a `BrokerClient` is given, by number."""
+        return [(f"tcp://{node.rpc}", f"tcp://{node.watch}") for node in self.nodes]
 
     def _status(self, node: Node) -> ClusterStatus | None:
         try:
