@@ -18,6 +18,7 @@ from bench import (
     failover,
     fanout,
     handover,
+    herd,
     idle,
     install,
     placement,
@@ -34,6 +35,7 @@ from bench.stage import Plan
 BENCHES: dict[str, Callable[[Plan], list[Round]]] = {
     "commit": commit.run,
     "fanout": fanout.run,
+    "herd": herd.run,
     "exchange": exchange.run,
     "failover": failover.run,
     "handover": handover.run,
