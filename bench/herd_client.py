@@ -9,6 +9,7 @@ subscriber of a process is taken apart once for all of them: compared byte by by
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,8 +25,6 @@ from felix.proto.rpc import PROTOCOL, Reply, Request
 from felix.proto.updates import WATCH_TOPIC, RawUpdate, UpdateBatch, WatchHeader
 from felix.transport.client import Node
 from felix.transport.client_actor import WATCH_QUEUE_MAX
-from felix.transport.options import harden
-from felix.transport.rpc_server import REPLY_BYTES_MAX
 from felix.transport.sync_records import SyncLimits
 
 MODULUS: Final = 1 << 128
@@ -63,7 +62,8 @@ class Book:
     def __init__(self) -> None:
         self._headers: dict[bytes, WatchHeader] = {}
         self._payloads: dict[bytes, Sequence[tuple[int, int]]] = {}
-        self._chunks: dict[tuple[int, int, int], tuple[bytes, int]] = {}
+        self._answers: deque[tuple[bytes, Chunk, int]] = deque()
+        self._places: set[tuple[int, int, int]] = set()
 
     def header(self, frame: bytes) -> WatchHeader:
         """Decode a header."""
@@ -79,19 +79,28 @@ class Book:
             found = self._payloads[frame] = [added(one) for one in _updates.decode(frame)]
         return found
 
-    def chunk(self, chunk: Chunk) -> int:
-        """Give what a chunk adds to the digest. Raises: BenchError, if it was another before."""
+    def chunk(self, frame: bytes, number: int) -> tuple[Chunk, int] | None:
+        """Give a chunk and what it adds to the digest; None if the reply is something else.
+
+        Raises: BenchError, if that chunk of that version was another for somebody else.
+        """
+        for answer, chunk, value in self._answers:
+            if chunk.chunk == number and frame.endswith(answer):
+                return chunk, value
+        reply = _replies.decode(frame)
+        if reply.error is not None:
+            return None
+        answer = bytes(reply.result)
+        chunk = _chunks.decode(answer)
+        digest = Digest()
+        for one in _objects.decode(memoryview(chunk.objects)):
+            digest.add(one)
         place = (chunk.epoch, chunk.version, chunk.chunk)
-        raw = bytes(chunk.objects)
-        known = self._chunks.get(place)
-        if known is None:
-            digest = Digest()
-            for one in _objects.decode(raw):
-                digest.add(one)
-            known = self._chunks[place] = (raw, digest.value)
-        if known[0] != raw:
+        if place in self._places:
             raise BenchError(f"chunk {place} is not the same for everybody")
-        return known[1]
+        self._places.add(place)
+        self._answers.appendleft((answer, chunk, digest.value))
+        return chunk, digest.value
 
 
 def added(update: RawUpdate) -> tuple[int, int]:
@@ -155,7 +164,7 @@ class HerdSubscriber:
                 watch.recv(_NOBLOCK)  # the topic; the other frames have come with it
                 self._hear(self._book.header(watch.recv()), watch.recv())
             elif int(rpc.getsockopt(_EVENTS)) & _POLLIN:
-                self._take_reply(_replies.decode(rpc.recv(_NOBLOCK)))
+                self._take_reply(rpc.recv(_NOBLOCK))
             else:
                 return
 
@@ -175,28 +184,35 @@ class HerdSubscriber:
             self._pending.append((header, payload))
         self._go_on()
 
-    def _take_reply(self, reply: Reply) -> None:
-        if reply.id != self._asked_id:
-            return
+    def _take_reply(self, frame: bytes) -> None:
         asked, self._asked = self._asked, None
-        if reply.error is not None:
-            self.refusals += 1
-            self.retry_at = time.monotonic() + RETRY_S
-            if not self._has_snapshot:
-                self._first, self._has_chunks = None, 0
-            return
         if isinstance(asked, GetSnapshot):
-            self._take_chunk(_chunks.decode(memoryview(reply.result)))
+            self._take_chunk(self._book.chunk(frame, asked.chunk))
         else:
-            self._apply([added(one) for one in _batches.decode(memoryview(reply.result)).updates])
+            reply = _replies.decode(frame)
+            if reply.error is None:
+                batch = _batches.decode(memoryview(reply.result))
+                self._apply([added(one) for one in batch.updates])
+            else:
+                self._refused()
         self._go_on()
 
-    def _take_chunk(self, chunk: Chunk) -> None:
+    def _refused(self) -> None:
+        self.refusals += 1
+        self.retry_at = time.monotonic() + RETRY_S
+        if not self._has_snapshot:
+            self._first, self._has_chunks = None, 0
+
+    def _take_chunk(self, found: tuple[Chunk, int] | None) -> None:
+        if found is None:
+            self._refused()
+            return
+        chunk, value = found
         if self._first is None:
             self._first, self._sum = chunk, Digest()
         if (chunk.version, chunk.chunk) != (self._first.version, self._has_chunks):
             raise BenchError("a chunk that was not asked for")
-        self._sum.value = (self._sum.value + self._book.chunk(chunk)) % MODULUS
+        self._sum.value = (self._sum.value + value) % MODULUS
         self._has_chunks += 1
         if self._has_snapshot:
             if self.digest != chunk.digest:
@@ -242,7 +258,8 @@ class HerdSubscriber:
 
 def _connected(kind: int, endpoint: str) -> zmq.Socket[bytes]:
     socket = shared_context().socket(kind)
-    harden(socket, queue_max=WATCH_QUEUE_MAX, message_bytes_max=REPLY_BYTES_MAX)
+    socket.linger = 0
+    socket.rcvhwm = WATCH_QUEUE_MAX
     if kind == zmq.SUB:
         socket.setsockopt(zmq.SUBSCRIBE, WATCH_TOPIC)
     socket.connect(endpoint)
