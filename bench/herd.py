@@ -95,7 +95,7 @@ def herd(stage: Stage, node: int, subscribers: int, streams: int, commits: int) 
         for worker in flocks:
             worker.send(target.position())
         found = [worker.receive(Gathered, LOAD_TIMEOUT_S) for worker in flocks]
-    _check(target, term, found)
+    check(target, term, found)
     current_at = [at for one in found for at in one.current_at]
     latencies = figures(stage.system, "", 0.0, load.latencies_s)
     notes = {
@@ -116,7 +116,7 @@ def herd(stage: Stage, node: int, subscribers: int, streams: int, commits: int) 
     return Round(figures(stage.system, f"herd={subscribers}x{streams}", per_second, times_s), notes)
 
 
-def _check(target: FelixTarget, term: int, found: Sequence[Gathered]) -> None:
+def check(target: FelixTarget, term: int, found: Sequence[Gathered]) -> None:
     """Compare everybody with the leader. Raises: BenchError."""
     places = {place for one in found for place in one.places}
     truth = target.place()
