@@ -30,7 +30,9 @@ from felix.transport.sync_records import SyncLimits
 MODULUS: Final = 1 << 128
 """Digests are sums modulo this."""
 RETRY_S: Final = SyncLimits().retry_s
-_TIMEOUT_MS: Final = round(SyncLimits().fetch_timeout_s * 1e3)
+TIMEOUT_S: Final = SyncLimits().fetch_timeout_s
+_REPLY_HEAD: Final = bytes([0x90 + len(Reply.__struct_fields__)]) + encode(PROTOCOL)
+"""Of every reply, before its id: read like this, a chunk need not be walked through."""
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
@@ -128,7 +130,7 @@ class HerdSubscriber:
         self.current_at: float | None = None
         """Monotonic: when a digest first proved that this is all there is."""
         self.retry_at: float | None = None
-        """Monotonic: the last question was refused, and is asked again then."""
+        """Monotonic: the last question was refused, or will be given up, and is asked anew then."""
         self._sum = Digest()
         self._first: Chunk | None = None
         """Of the snapshot that is being fetched, or was."""
@@ -169,7 +171,10 @@ class HerdSubscriber:
                 return
 
     def retry(self) -> None:
-        """Ask again what was refused."""
+        """Ask again what was refused, or has had no answer: a connection may have been lost."""
+        if self._asked is not None:
+            self._asked = None
+            self._refused()
         self.retry_at = None
         self._go_on()
         self.drain()
@@ -185,7 +190,9 @@ class HerdSubscriber:
         self._go_on()
 
     def _take_reply(self, frame: bytes) -> None:
-        asked, self._asked = self._asked, None
+        if not frame.startswith(_REPLY_HEAD + encode(self._asked_id)):
+            return  # it had been given up
+        asked, self._asked, self.retry_at = self._asked, None, None
         if isinstance(asked, GetSnapshot):
             self._take_chunk(self._book.chunk(frame, asked.chunk))
         else:
@@ -228,7 +235,7 @@ class HerdSubscriber:
     def _go_on(self) -> None:
         """Apply what fits; ask for what is missing, one thing at a time."""
         heard = self._heard
-        if heard is None or self._asked is not None or self.retry_at is not None:
+        if heard is None or self.retry_at is not None:
             return  # subscribed first: the first header shows that nothing is missed from now on
         if not self._has_snapshot:
             version = 0 if self._first is None else self._first.version
@@ -252,7 +259,10 @@ class HerdSubscriber:
     def _ask(self, message: GetSnapshot | WatchUpdates) -> None:
         self._asked = message
         self._asked_id += 1
-        request = Request(PROTOCOL, self._asked_id, _TIMEOUT_MS, message, consistency="stale")
+        self.retry_at = time.monotonic() + TIMEOUT_S
+        request = Request(
+            PROTOCOL, self._asked_id, round(TIMEOUT_S * 1e3), message, consistency="stale"
+        )
         self._rpc.send(encode(request), _NOBLOCK)
 
 

@@ -141,11 +141,27 @@ def test_what_was_published_while_the_snapshot_was_fetched_is_applied_after_it(
 def test_who_is_refused_begins_anew(node: PaperNode, one: HerdSubscriber) -> None:
     node.publish(4, 3)
     node.answer(node.asked(one), Overloaded("too many"))
-    until(one, lambda: one.retry_at is not None)
+    until(one, lambda: one.refusals == 1)
     one.retry()
     node.answer(node.asked(one), chunks(3, [3])[0])
     until(one, lambda: one.current_at is not None)
     assert (one.version, one.refusals) == (3, 1)
+
+
+def test_an_answer_that_comes_after_it_was_given_up_is_ignored(
+    node: PaperNode, one: HerdSubscriber
+) -> None:
+    first, second = chunks(5, [2, 3])
+    node.publish(6, 5)
+    late = node.asked(one)
+    one.retry()
+    node.answer(late, first)
+    node.answer(node.asked(one), first)
+    asked = node.asked(one)
+    assert asked[1].message == GetSnapshot(version=5, chunk=1), "the first was counted once"
+    node.answer(asked, second)
+    until(one, lambda: one.current_at is not None)
+    assert (one.version, one.digest) == (5, digest_at(5))
 
 
 def test_a_digest_that_does_not_agree_fails_the_bench(node: PaperNode, one: HerdSubscriber) -> None:
