@@ -18,6 +18,7 @@ from bench import (
     failover,
     fanout,
     handover,
+    herd,
     idle,
     install,
     placement,
@@ -34,6 +35,7 @@ from bench.stage import Plan
 BENCHES: dict[str, Callable[[Plan], list[Round]]] = {
     "commit": commit.run,
     "fanout": fanout.run,
+    "herd": herd.run,
     "exchange": exchange.run,
     "failover": failover.run,
     "handover": handover.run,
@@ -59,7 +61,13 @@ _WIDTH_MIN = 110
 @click.option("--trials", default=10, show_default=True, help="Kills, restarts, fetches, plans.")
 @click.option("--count", default=2000, show_default=True, help="Commits in sequence.")
 @click.option("--seconds", default=10.0, show_default=True, help="Of the load with 64 in flight.")
-@click.option("--subscribers", default=100, show_default=True, help="Of the fan-out.")
+@click.option(
+    "--subscribers",
+    multiple=True,
+    default=(10, 100, 1000),
+    show_default=True,
+    help="Of the fan-out, a case each; the most of them are the herd.",
+)
 @click.option("--via", type=click.Choice(["leader", "follower"]), default="leader")
 @click.option(
     "--data-dir",
@@ -80,7 +88,7 @@ def main(
     trials: int,
     count: int,
     seconds: float,
-    subscribers: int,
+    subscribers: tuple[int, ...],
     via: Literal["leader", "follower"],
     data_dir: Path,
 ) -> None:
