@@ -102,8 +102,9 @@ def test_an_unknown_broker_and_an_older_boot_are_told_so(three: Cluster) -> None
     second = FakeBroker("twice", [node], address=first.address)
     second.register()  # the same address: the one before cannot be there any more
     assert second.epoch > first.epoch
-    with pytest.raises(BrokerFenced, match="another boot"):
+    with pytest.raises(BrokerFenced, match="stop this process") as fenced:
         first.report()
+    assert fenced.value.details["reason"] == "replaced"
     second.report()
 
 
@@ -230,7 +231,7 @@ def test_a_broker_that_drains_and_holds_nothing_is_drained(three: Cluster) -> No
         hearts.brokers.append(broker)
         place(node, "kept", "leaving")
         node.ask(DrainBroker(broker_id="leaving"), CALL)
-        assert status_of(node, "leaving") == "draining"
+        eventually(lambda: status_of(node, "leaving") == "draining")
         assert "to be empty" in health_of(node, "leaving").why_not
         node.ask(
             DeleteStream(tenant_id=TENANT, namespace=NAMESPACE, stream="kept", force=True), CALL
