@@ -27,7 +27,7 @@ from felix.proto.brokers import (
     ShardMoves,
     StreamName,
 )
-from felix.proto.errors import Conflict, NotFound
+from felix.proto.errors import NotFound
 from felix.proto.identity import Done
 from felix.proto.placement_commands import (
     AbandonShard,
@@ -154,7 +154,7 @@ class ShardTransfer:
             from_broker=leader,
             to_broker=body.target_broker,
         )
-        _carry_out(self._desk, req, resp, _ordered(move, req))
+        _carry_out(self._desk, req, resp, StartMoves(plan=_ordered(move, req)))
 
 
 class ShardAbandonment:
@@ -213,7 +213,7 @@ class ShardMovesOfAll:
             from_broker=body.from_broker,
             to_broker=body.to_broker,
         )
-        _carry_out(self._desk, req, resp, _ordered(move, req))
+        _carry_out(self._desk, req, resp, StartMoves(plan=_ordered(move, req)))
 
 
 class OneShardMove:
@@ -285,20 +285,26 @@ def _rebalance(
     body = desk.read(req, RebalanceBody)
     query = PlanRebalance(stream=stream, strategy=body.strategy)
     plan = desk.ask(req, resp, query, PlacementPlan).plan
-    if body.base_version is not None and plan.base_version != body.base_version:
-        raise Conflict(
-            f"the plan of version {body.base_version} is stale, there is {plan.base_version} now",
-            details={"reason": "stale_plan", "base_version": plan.base_version},
-        )
     if body.dry_run or not plan.moves:
         answer(resp, plan_view(plan))
         return
-    _carry_out(desk, req, resp, plan)
+    if body.base_version is None:
+        _carry_out(desk, req, resp, StartMoves(plan=plan))
+        return
+    # The caller has looked at the plan of that version. Whether this one is the same is decided
+    # where it is applied: nothing that it rests on has changed since.
+    base = min(body.base_version, plan.base_version)
+    command = StartMoves(
+        plan=msgspec.structs.replace(plan, base_version=base),
+        rests_on="placements" if stream is None else "brokers",
+    )
+    _carry_out(desk, req, resp, command)
 
 
-def _carry_out(desk: Desk, req: falcon.Request, resp: falcon.Response, plan: MovePlan) -> None:
+def _carry_out(desk: Desk, req: falcon.Request, resp: falcon.Response, command: StartMoves) -> None:
     seen: int = req.context.seen_version
-    done = desk.ask(req, resp, StartMoves(plan=plan), Done)
+    plan = command.plan
+    done = desk.ask(req, resp, command, Done)
     resp.location = f"/v1/shard-moves?plan={done.id}"
     shown = msgspec.structs.replace(plan, base_version=min(plan.base_version, seen))
     view: PlanView = plan_view(shown, done.id)
