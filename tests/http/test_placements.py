@@ -339,7 +339,6 @@ FOR_OPERATORS = [
     ("POST", "/v1/brokers/b1/drain", {}),
     ("DELETE", "/v1/brokers/b1", None),
     ("GET", "/v1/placements", None),
-    ("GET", MOVES, None),
     ("POST", MOVES, {}),
     ("POST", REBALANCE, {"dry_run": True}),
     ("POST", f"{INVOICES}/shards/0/abandon", {}),
