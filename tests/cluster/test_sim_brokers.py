@@ -217,7 +217,8 @@ def test_of_two_processes_with_one_id_and_address_the_later_stays_and_the_first_
             eventually(lambda: _is(three, "b0", "active"))
             epoch = row_of(three, "b0").broker_epoch
             with in_a_process(three, "b0", outputs[1]) as second:
-                assert first.wait(20) == EXIT_REPLACED
+                eventually(lambda: row_of(three, "b0").broker_epoch > epoch, 60)
+                assert first.wait(60) == EXIT_REPLACED
                 assert "stop this process, or give one of the two another" in outputs[0].read_text()
                 row = row_of(three, "b0")
                 assert row.broker_epoch > epoch
