@@ -28,6 +28,7 @@ from felix.actors.messages import (
     tell_if_alive,
 )
 from felix.actors.replica import Replica
+from felix.core.brokers.boots import check_boot
 from felix.core.brokers.heartbeats import BrokerSeen
 from felix.core.brokers.reports import Shard, place_of
 from felix.core.catalog.broker_changes import id_of
@@ -36,7 +37,6 @@ from felix.core.catalog.planning import whole_of, work_of
 from felix.proto.command import Command
 from felix.proto.commands import DeleteStream
 from felix.proto.errors import (
-    BrokerFenced,
     Conflict,
     DeadlineExceeded,
     FelixError,
@@ -254,17 +254,7 @@ def _check_boot(report: AnyReport, catalog: Catalog) -> Broker:
     broker: Broker | None = catalog.store.tables["Broker"].rows.get((report.broker_id,))
     if broker is None:
         raise NotFound(f"there is no broker {report.broker_id!r}: register it")
-    if not broker.boot_id:
-        raise BrokerFenced(
-            f"{report.broker_id!r} has stopped: register it again",
-            details={"broker_epoch": broker.broker_epoch},
-        )
-    if broker.broker_epoch != report.broker_epoch:
-        raise BrokerFenced(
-            f"another boot of {report.broker_id!r} has registered, at {broker.address} and epoch "
-            f"{broker.broker_epoch}; this one had {report.broker_epoch}",
-            details={"broker_epoch": broker.broker_epoch, "address": broker.address},
-        )
+    check_boot(broker, report.broker_epoch)
     return broker
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from felix.cli.paper_shards import PaperShards
 from felix.proto.brokers import HealthStatus, ShardStatus
+from felix.proto.errors import BrokerFenced
 from felix.proto.resources import ShardPlacement
 from felix.proto.updates import MetadataUpdate
 from felix.transport.broker import Broker, BrokerSettings
@@ -46,6 +47,7 @@ class SimBroker:
         *,
         curve: ClientCurve | None = None,
         out: TextIO | None = None,
+        on_replaced: Callable[[BrokerFenced], None] | None = None,
     ) -> None:
         """It prints a line for every update to `out`. Raises: OSError, ValueError."""
         self.shards = PaperShards(options.copy_s)
@@ -61,6 +63,7 @@ class SimBroker:
             on_update=self._hear,
             on_snapshot=self._begin,
             on_fenced=lambda: self._say("fenced: another boot has this name, or it was removed"),
+            on_replaced=on_replaced,
             cache=options.cache,
             curve=curve,
         )

@@ -35,7 +35,7 @@ from felix.proto.placement_commands import (
     ResumePlacement,
     StartMoves,
 )
-from felix.proto.resources import ShardPlacement, Stream
+from felix.proto.resources import Resource, ResourceKind, ShardPlacement, Stream, kind_of
 
 MOVES_KEPT: Final = 5_000
 """Moves beyond this are forgotten once they are over, the oldest first."""
@@ -52,6 +52,7 @@ def start_moves(command: StartMoves, context: Context) -> Outcome:
     plan, draft = command.plan, Draft(context)
     if settings_of(context.store).is_paused and plan.reason != "operator":
         raise _conflict("placement is paused: resume it first", "paused")
+    _check_not_stale(command, context)
     plan = msgspec.structs.replace(plan, plan_id=str(context.index))
     arriving: Counter[str] = Counter()
     seen: set[tuple[tuple[str, str, str], int]] = set()
@@ -66,6 +67,30 @@ def start_moves(command: StartMoves, context: Context) -> Outcome:
     return draft.done(plan.plan_id)
 
 
+def _check_not_stale(command: StartMoves, context: Context) -> None:
+    """Raises: Conflict, where something has changed of what the plan as a whole rests on."""
+    kinds: tuple[ResourceKind, ...] = ()
+    if command.rests_on != "moves":
+        kinds = ("Broker", "Bridge")
+    if command.rests_on == "placements":
+        kinds += ("ShardPlacement",)
+    for kind in kinds:
+        table = context.store.tables[kind]
+        for key in table.keys:
+            row: Resource = table.rows[key]
+            if row.version > command.plan.base_version:
+                raise _stale(row, command.plan)
+
+
+def _stale(row: Resource, plan: MovePlan) -> Conflict:
+    changed = f"{kind_of(row)} {'/'.join(row.key)}"
+    return Conflict(
+        f"{changed} has changed since version {plan.base_version}, of which the plan is: plan "
+        "again, and look at it",
+        details={"reason": "stale_plan", "changed": changed, "version": row.version},
+    )
+
+
 def _begun(
     wanted: PlannedMove, number: int, plan: MovePlan, draft: Draft, arriving: Counter[str]
 ) -> ShardMove:
@@ -74,13 +99,9 @@ def _begun(
         raise _conflict(f"{_name(wanted)} moves already", "under_way")
     target = draft.need_broker(wanted.to_broker)
     source = draft.broker(wanted.from_broker)
-    looked_at = [one.version for one in (row, target, source) if one is not None]
-    if max(looked_at) > plan.base_version:
-        raise _conflict(
-            f"{_name(wanted)} or a broker of it has changed since version {plan.base_version}: "
-            "make the plan anew",
-            "stale_plan",
-        )
+    for one in (row, target, source):
+        if one is not None and one.version > plan.base_version:
+            raise _stale(one, plan)
     _check_copies(wanted, shard)
     stream = draft.stream(row.key)
     assert stream is not None, "a placement goes with its stream"
