@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 
 Role: TypeAlias = Literal["nobody", "powerless", "tenant admin", "operator"]
 
-pytestmark = pytest.mark.slow
-
 SEED: Final = 20_260_117
 REFUSED: Final = 4
 READS: Final = 10
