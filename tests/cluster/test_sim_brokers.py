@@ -16,11 +16,18 @@ from felix.cli.config import BrokersConfig
 from felix.cli.sim_broker import SimBroker, SimOptions
 from felix.cli.sim_broker_command import EXIT_REPLACED
 from felix.proto.brokers import AppliedBy, Placement
-from felix.proto.commands import CreateStream, CreateTenant
+from felix.proto.commands import CreateStream, CreateTenant, DeleteStream
 from felix.proto.control_plane import Call
 from felix.proto.errors import FelixError
-from felix.proto.placement_commands import DrainBroker
-from felix.proto.queries import GetBroker, GetPlacement, WaitForBrokers
+from felix.proto.placement_commands import DrainBroker, RemoveBroker
+from felix.proto.queries import (
+    GetBroker,
+    GetPlacement,
+    ListBrokers,
+    Listing,
+    ListStreams,
+    WaitForBrokers,
+)
 from felix.proto.resources import Broker, ShardPlacement, StreamSpec
 from felix.transport.broker import BrokerSettings
 from tests.cluster.fake_broker import CALL, status_of
@@ -35,11 +42,30 @@ QUICK = SimOptions(copy_s=0.1)
 NAMES = ("b0", "b1", "b2", "b3")
 
 
-@pytest.fixture
-def three() -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
     with cluster(brokers=TIMES) as running:
         running.make_namespace()
         yield running
+
+
+@pytest.fixture
+def three(nodes: Cluster) -> Iterator[Cluster]:
+    """The cluster, in which each test finds neither streams nor brokers."""
+    yield nodes
+    leader = nodes.leader()
+    streams = leader.ask(ListStreams(tenant_id=TENANT, namespace=NAMESPACE), CALL).result
+    assert isinstance(streams, Listing)
+    for one in streams.items:
+        name = one.key[-1]
+        gone = DeleteStream(tenant_id=TENANT, namespace=NAMESPACE, stream=name, force=True)
+        leader.ask(gone, CALL)
+    brokers = leader.ask(ListBrokers(), CALL).result
+    assert isinstance(brokers, Listing)
+    for one in brokers.items:
+        (name,) = one.key
+        eventually(lambda name=name: status_of(nodes.leader(), name) in {"down", "drained"})  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        leader.ask(RemoveBroker(broker_id=name, abandon=True), CALL)
 
 
 def sim(three: Cluster, name: str, options: SimOptions = QUICK) -> SimBroker:
