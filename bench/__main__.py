@@ -17,6 +17,7 @@ from bench import (
     exchange,
     failover,
     fanout,
+    fleet,
     handover,
     idle,
     install,
@@ -42,6 +43,7 @@ BENCHES: dict[str, Callable[[Plan], list[Round]]] = {
     "restart": restart.run,
     "idle": idle.run,
     "placement": placement.run,
+    "fleet": fleet.run,
 }
 RESULTS = Path("bench-results")
 _WIDTH_MIN = 110
@@ -60,6 +62,8 @@ _WIDTH_MIN = 110
 @click.option("--count", default=2000, show_default=True, help="Commits in sequence.")
 @click.option("--seconds", default=10.0, show_default=True, help="Of the load with 64 in flight.")
 @click.option("--subscribers", default=100, show_default=True, help="Of the fan-out.")
+@click.option("--brokers", default=100, show_default=True, help="Of the fleet.")
+@click.option("--streams", default=10_000, show_default=True, help="That the fleet serves.")
 @click.option("--via", type=click.Choice(["leader", "follower"]), default="leader")
 @click.option(
     "--data-dir",
@@ -81,6 +85,8 @@ def main(
     count: int,
     seconds: float,
     subscribers: int,
+    brokers: int,
+    streams: int,
     via: Literal["leader", "follower"],
     data_dir: Path,
 ) -> None:
@@ -97,6 +103,8 @@ def main(
         seconds=seconds,
         trials=trials,
         subscribers=subscribers,
+        brokers=brokers,
+        streams=streams,
         via=via,
         say=lambda text: console.print(text, style="dim", highlight=False),
     )

@@ -42,6 +42,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     trials: int
     """Kills of a leader, fetches of a snapshot."""
     subscribers: int
+    brokers: int
+    """Simulated ones."""
+    streams: int
+    """That they serve."""
     via: Literal["leader", "follower"]
     say: Callable[[str], None]
 
