@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from typing import Final, TypeVar
 
@@ -16,14 +17,13 @@ import msgspec
 from bench.broker_host import ZONES, Party, Standing, host, parties
 from bench.cluster import FelixCluster, launch
 from bench.errors import BenchError
-from bench.felix_client import NAMESPACE, TENANT, ask_once, replicated_stream, result_of
+from bench.felix_client import NAMESPACE, TENANT, replicated_stream
 from bench.loads import Order, clock
 from bench.machine import Spent, cpu_s, foreign_percent, resident_mib, spent
 from bench.measure import Round, figures
 from bench.stage import READY_TIMEOUT_S, Plan, fresh_folder, run_load
 from bench.systems import NODES, Work, wait_healthy
 from bench.workers import Worker
-from felix.proto.codec import Decoder
 from felix.proto.control_plane import Call
 from felix.proto.queries import (
     PAGE_SIZE_MAX,
@@ -45,7 +45,6 @@ LOAD_AFTER_S: Final = 5.0
 """Until the killed node is started again."""
 LOAD_TIMEOUT_S: Final = 20.0
 
-_listings: Decoder[Listing] = Decoder(Listing)
 
 T = TypeVar("T")
 
@@ -129,6 +128,8 @@ class Fleet:
         self._say = say
         self._hosts: list[Worker] = []
         self._streams = size.streams
+        self._client = RpcClient([f"tcp://{one.rpc}" for one in cluster.target.nodes])
+        stack.callback(self._client.close)
         nodes = [(f"tcp://{one.rpc}", f"tcp://{one.watch}") for one in cluster.target.nodes]
         self._parties: list[Party] = parties(size.brokers, size.hosts, nodes, size.copy_s)
 
@@ -188,6 +189,7 @@ class Fleet:
             time.sleep(LOAD_AFTER_S)
             self._cluster.restart(leader)
             wait_healthy(self._cluster.target)
+            whole_at = clock()
             writer.send("stop")
             written = writer.receive(Written, READY_TIMEOUT_S)
         self._streams += len(written.names)
@@ -195,6 +197,8 @@ class Fleet:
         quiet_at = clock()
         self._until("all streams are placed and led", self._when_whole)
         notes = {
+            "written": len(written.names),
+            "node_back_s": whole_at - killed_at,
             "interrupted_ms": 1e3 * written.interruption_s(killed_at),
             "placed_s": clock() - quiet_at,
             **self._agreed(meter, quiet_at),
@@ -302,7 +306,10 @@ class Fleet:
                     raise BenchError(f"{row.key} is led by {one.leader!r}: {one}")
 
     def _page(self, query: ListPlacements | ListStreams) -> Listing:
-        return result_of(ask_once(self._cluster.target.nodes[0].rpc, query), _listings)
+        """Ask any node. Raises: FelixError."""
+        found = self._client.ask(query, Call(timeout_s=LOAD_TIMEOUT_S)).result
+        assert isinstance(found, Listing)
+        return found
 
     def _pages(self, query: ListPlacements | ListStreams) -> Iterator[Resource]:
         token = ""
@@ -365,9 +372,9 @@ class Written(msgspec.Struct):
     ended_at: list[float] = []
 
     def interruption_s(self, killed_at: float) -> float:
-        """Say how long nothing was acknowledged, around a time."""
-        after = next(one for one in self.ended_at if one > killed_at)
-        return after - max(one for one in self.ended_at if one <= killed_at)
+        """Say for how long at most nothing was acknowledged, from some time on."""
+        times = [killed_at, *(one for one in self.ended_at if one > killed_at)]
+        return max(after - before for before, after in pairwise(times))
 
 
 def keep_creating(link: Connection, rpcs: list[str]) -> None:

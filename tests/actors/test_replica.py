@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,14 @@ def creation(index: int) -> Entry:
     return Entry(Index(index), Term(1), EntryKind.COMMAND, data)
 
 
+def turns_until_caught_up(replica: Replica, finished: Callable[[int, Applied], None]) -> int:
+    turns = 0
+    while replica.is_behind:
+        replica.catch_up(finished)
+        turns += 1
+    return turns
+
+
 def heard(actor: ActorRef) -> list[type]:
     return list(actor.ask("heard?", timeout=5))
 
@@ -152,11 +160,7 @@ def test_entries_that_bring_many_updates_are_applied_over_several_turns_and_in_o
     assert replica.is_behind
     replica.apply([creation(last + 1)], tokens, finished)
     assert replica.catalog.applied_index == SLICE_UPDATES, "what comes later waits its turn"
-    turns = 0
-    while replica.is_behind:
-        replica.catch_up(finished)
-        turns += 1
-    assert turns == 3
+    assert turns_until_caught_up(replica, finished) == 3
     assert replica.catalog.applied_index == last + 1
     assert answered == list(range(1, last + 2))
     around.write(last + 2)
