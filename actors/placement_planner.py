@@ -8,6 +8,7 @@ applied, so an extract that is no longer true does no harm: the next turn looks 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -32,6 +33,8 @@ from felix.actors.messages import (
 )
 from felix.actors.watch_position import WatchPosition
 from felix.core.catalog.planning import (
+    START,
+    Places,
     Whole,
     Work,
     next_plans,
@@ -40,6 +43,8 @@ from felix.core.catalog.planning import (
     with_health,
 )
 from felix.core.placement.creating import place
+from felix.core.placement.fleet import Fleet
+from felix.core.placement.pacing import first_moves
 from felix.core.placement.stepping import ShardKey, StepLimits, next_steps
 from felix.proto.brokers import PlacementPlan, ShardStatus, StreamName
 from felix.proto.commands import AnyCommand
@@ -57,8 +62,13 @@ PATIENCE_S: Final = 5.0
 BACK_OFF_S: Final = 1.0
 """After a refusal."""
 ADVANCES_MAX: Final = 500
-PLANNED_MAX: Final = 200
-"""Moves of one plan of the control plane's own: the next one follows."""
+SETTLE_S: Final = 1.0
+"""New streams wait so long for the others where many brokers have just come: all streams would go
+to the first ones, and stay there."""
+SETTLE_S_MAX: Final = 10.0
+"""They wait no longer than this in all."""
+MANY: Final = 0.1
+"""Of the brokers that are up."""
 REPORTS_S: Final = 1.0
 PRINCIPAL: Final = "felix:placement-planner"
 
@@ -96,6 +106,14 @@ class _Lead(msgspec.Struct):
     reading_since: float | None = None
     proposing_since: float | None = None
     quiet_until: float = 0.0
+    after: Places = START
+    dead: tuple[str, ...] = ()
+    up: frozenset[str] | None = None
+    """Brokers, at the last look; None before the first."""
+    came_at: float = -math.inf
+    """When many brokers came."""
+    coming_since: float = -math.inf
+    """When that had not gone on for long before."""
 
 
 class PlacementPlanner(SocketActor):
@@ -139,7 +157,7 @@ class PlacementPlanner(SocketActor):
         is_news = position is not None and position.version != lead.version
         if now >= lead.quiet_until and (is_news or now - lead.looked_at >= SLOW_TURN_S):
             lead.reading_since = lead.looked_at = now
-            tell_if_alive(lead.raft, ReadWork(self.actor_ref))
+            tell_if_alive(lead.raft, ReadWork(self.actor_ref, lead.after, lead.dead))
 
     @handles(WorkRead)
     def _read(self, message: WorkRead) -> None:
@@ -148,6 +166,7 @@ class PlacementPlanner(SocketActor):
             return
         lead.reading_since = None
         lead.version = message.work.fleet.version
+        lead.after = message.work.ends
         began = time.monotonic()
         commands = self._decide(lead, message.work, self._reports())
         self._longest_s = max(self._longest_s, time.monotonic() - began)
@@ -176,16 +195,18 @@ class PlacementPlanner(SocketActor):
         )
         if steps:
             commands.append(AdvanceMoves(items=steps[:ADVANCES_MAX]))
-        placed = place(fleet, work.unplaced)
-        if placed.items:
-            commands.append(PlaceShards(items=placed.items))
+        if _have_settled(lead, fleet, time.monotonic()):
+            placed = place(fleet, work.unplaced)
+            if placed.items:
+                commands.append(PlaceShards(items=placed.items))
         dead = self._dead(lead, work)
         if commands or work.settings.is_paused:
             return commands  # plans are made of what is true once these are done
         for plan in next_plans(work, unwell, dead):
-            if plan.moves:
-                first = msgspec.structs.replace(plan, moves=plan.moves[:PLANNED_MAX], blocked_by=())
-                log.info("shards are to move", because=plan.reason, moves=len(first.moves))
+            moves = first_moves(fleet, plan.moves)
+            if moves:
+                first = msgspec.structs.replace(plan, moves=moves, blocked_by=())
+                log.info("shards are to move", because=plan.reason, moves=len(moves))
                 commands.append(StartMoves(plan=first))
                 break
         return commands
@@ -196,7 +217,9 @@ class PlacementPlanner(SocketActor):
         down = [row.broker_id for row in work.fleet.brokers if row.status == "down"]
         lead.down_since = {one: lead.down_since.get(one, now) for one in down}
         after_s = self._times.rebuild_after_s
-        return [one for one, since in lead.down_since.items() if now - since >= after_s]
+        dead = [one for one, since in lead.down_since.items() if now - since >= after_s]
+        lead.dead = tuple(dead)
+        return dead
 
     @handles(Proposed)
     def _proposed(self, message: Proposed) -> None:
@@ -242,6 +265,17 @@ class PlacementPlanner(SocketActor):
     @handles(GetStatistics)
     def _statistics(self, _: GetStatistics) -> PlanStatistics:
         return PlanStatistics(planned=self._planned, seconds=self._longest_s)
+
+
+def _have_settled(lead: _Lead, fleet: Fleet, now: float) -> bool:
+    """Tell whether those brokers are there that are about to come, as far as one can tell."""
+    up = frozenset(row.broker_id for row in fleet.brokers if row.is_up)
+    before, lead.up = lead.up, up
+    if before is not None and len(up - before) > MANY * len(up):
+        if now - lead.came_at > SETTLE_S:
+            lead.coming_since = now
+        lead.came_at = now
+    return now - lead.came_at >= SETTLE_S or now - lead.coming_since >= SETTLE_S_MAX
 
 
 def _is_recent(since: float | None, now: float) -> bool:

@@ -19,8 +19,8 @@ from felix.transport.client import Node
 ZONES: Final = 5
 _POLL_S: Final = 0.02
 
-Word: TypeAlias = Literal["go", "where", "stop"]
-"""What a host is told."""
+Word: TypeAlias = Literal["go", "where"]
+"""What a host is told; it ends by being killed."""
 
 
 class Party(msgspec.Struct, frozen=True):
@@ -77,17 +77,13 @@ def host(link: Connection, party: Party) -> None:
         if not link.poll(_POLL_S):
             continue
         word: Word = link.recv()
-        if word == "stop":
-            break
+        assert word == "where"
         link.send(
             [
                 _standing(one, name, settled_at[name])
                 for one, name in zip(brokers, party.names, strict=True)
             ]
         )
-    for one in brokers:
-        one.stop()
-    link.send("stopped")
 
 
 def _broker(name: str, party: Party) -> SimBroker:

@@ -41,8 +41,8 @@ WINDOW: Final = 64
 POLL_S: Final = 0.1
 WHERE_TIMEOUT_S: Final = 60.0
 LOAD_BEFORE_S: Final = 2.0
-LOAD_AFTER_S: Final = 5.0
-"""Until the killed node is started again."""
+LOAD_AFTER_S: Final = 3.0
+"""Until the killed node is started again, and as long after that."""
 LOAD_TIMEOUT_S: Final = 20.0
 
 
@@ -57,7 +57,8 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     hosts: int = 10
     """Processes that they are in: a whole number for each of the zones."""
     streams: int = 10_000
-    """Of four shards with three copies."""
+    shards: int = 4
+    """Of each stream, with three copies each."""
     copy_s: float = 0.5
     """After this long a new copy has everything."""
     interval_ms: int = 5000
@@ -151,7 +152,7 @@ class Fleet:
         target = self._cluster.target
         order = Order(
             self._leader(),
-            Work(PREFIX, self._size.streams, "replicated_stream"),
+            Work(PREFIX, self._size.streams, "replicated_stream", self._size.shards),
             target.position(),
             window=WINDOW,
         )
@@ -181,24 +182,24 @@ class Fleet:
     def leader_killed(self) -> Round:
         """Kill the leader while streams are created one after the other; start it again."""
         meter = self._meter()
-        with Worker(keep_creating, [node.rpc for node in self._cluster.target.nodes]) as writer:
+        rpcs = [node.rpc for node in self._cluster.target.nodes]
+        with Worker(keep_creating, rpcs, self._size.shards) as writer:
             writer.receive(str, READY_TIMEOUT_S)
             time.sleep(LOAD_BEFORE_S)
             leader = self._leader()
             killed_at = self._cluster.kill(leader)
             time.sleep(LOAD_AFTER_S)
             self._cluster.restart(leader)
-            wait_healthy(self._cluster.target)
-            whole_at = clock()
+            time.sleep(LOAD_AFTER_S)
             writer.send("stop")
             written = writer.receive(Written, READY_TIMEOUT_S)
+        wait_healthy(self._cluster.target)
         self._streams += len(written.names)
         self._check_created(written.names)
         quiet_at = clock()
         self._until("all streams are placed and led", self._when_whole)
         notes = {
             "written": len(written.names),
-            "node_back_s": whole_at - killed_at,
             "interrupted_ms": 1e3 * written.interruption_s(killed_at),
             "placed_s": clock() - quiet_at,
             **self._agreed(meter, quiet_at),
@@ -237,6 +238,7 @@ class Fleet:
     def _prepare(self) -> list[Worker]:
         hosts = [self._stack.enter_context(Worker(host, one)) for one in self._parties]
         for one in hosts:
+            self._stack.callback(one.kill)
             one.receive(str, READY_TIMEOUT_S)
         return hosts
 
@@ -377,7 +379,7 @@ class Written(msgspec.Struct):
         return max(after - before for before, after in pairwise(times))
 
 
-def keep_creating(link: Connection, rpcs: list[str]) -> None:
+def keep_creating(link: Connection, rpcs: list[str], shards: int) -> None:
     """Task: say "ready" after the first stream; create others until a word comes; send `Written`.
 
     A creation of which nobody knows what became of it is tried again under the same key.
@@ -389,7 +391,7 @@ def keep_creating(link: Connection, rpcs: list[str]) -> None:
             name = f"{LOAD_PREFIX}-{len(written.names):06d}"
             begun_at = clock()
             call = Call(timeout_s=LOAD_TIMEOUT_S, idempotency_key=name)
-            client.ask(replicated_stream(name), call)
+            client.ask(replicated_stream(name, shards), call)
             written.names.append(name)
             written.ended_at.append(clock())
             written.latencies_s.append(written.ended_at[-1] - begun_at)

@@ -32,6 +32,9 @@ class Work(msgspec.Struct, frozen=True):
     `replicated_stream`: one for brokers to serve. `change`: the same object is given another text
     of 256 characters each time (ours only)."""
 
+    shards: int = 4
+    """Of each `replicated_stream`."""
+
     def name(self, number: int) -> str:
         """Name the object of that number, 0 to `count - 1`."""
         return f"{self.prefix}-{number:08d}"
