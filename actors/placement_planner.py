@@ -8,7 +8,6 @@ applied, so an extract that is no longer true does no harm: the next turn looks 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -42,8 +41,8 @@ from felix.core.catalog.planning import (
     rebalancing,
     with_health,
 )
+from felix.core.placement.arrivals import Arrivals
 from felix.core.placement.creating import place
-from felix.core.placement.fleet import Fleet
 from felix.core.placement.pacing import first_moves
 from felix.core.placement.stepping import ShardKey, StepLimits, next_steps
 from felix.proto.brokers import PlacementPlan, ShardStatus, StreamName
@@ -62,13 +61,6 @@ PATIENCE_S: Final = 5.0
 BACK_OFF_S: Final = 1.0
 """After a refusal."""
 ADVANCES_MAX: Final = 500
-SETTLE_S: Final = 1.0
-"""New streams wait so long for the others where many brokers have just come: all streams would go
-to the first ones, and stay there."""
-SETTLE_S_MAX: Final = 10.0
-"""They wait no longer than this in all."""
-MANY: Final = 0.1
-"""Of the brokers that are up."""
 REPORTS_S: Final = 1.0
 PRINCIPAL: Final = "felix:placement-planner"
 
@@ -108,12 +100,7 @@ class _Lead(msgspec.Struct):
     quiet_until: float = 0.0
     after: Places = START
     dead: tuple[str, ...] = ()
-    up: frozenset[str] | None = None
-    """Brokers, at the last look; None before the first."""
-    came_at: float = -math.inf
-    """When many brokers came."""
-    coming_since: float = -math.inf
-    """When that had not gone on for long before."""
+    arrivals: Arrivals = msgspec.field(default_factory=Arrivals)
 
 
 class PlacementPlanner(SocketActor):
@@ -195,7 +182,8 @@ class PlacementPlanner(SocketActor):
         )
         if steps:
             commands.append(AdvanceMoves(items=steps[:ADVANCES_MAX]))
-        if _have_settled(lead, fleet, time.monotonic()):
+        up = frozenset(row.broker_id for row in fleet.brokers if row.is_up)
+        if lead.arrivals.have_settled(up, time.monotonic()):
             placed = place(fleet, work.unplaced)
             if placed.items:
                 commands.append(PlaceShards(items=placed.items))
@@ -265,17 +253,6 @@ class PlacementPlanner(SocketActor):
     @handles(GetStatistics)
     def _statistics(self, _: GetStatistics) -> PlanStatistics:
         return PlanStatistics(planned=self._planned, seconds=self._longest_s)
-
-
-def _have_settled(lead: _Lead, fleet: Fleet, now: float) -> bool:
-    """Tell whether those brokers are there that are about to come, as far as one can tell."""
-    up = frozenset(row.broker_id for row in fleet.brokers if row.is_up)
-    before, lead.up = lead.up, up
-    if before is not None and len(up - before) > MANY * len(up):
-        if now - lead.came_at > SETTLE_S:
-            lead.coming_since = now
-        lead.came_at = now
-    return now - lead.came_at >= SETTLE_S or now - lead.coming_since >= SETTLE_S_MAX
 
 
 def _is_recent(since: float | None, now: float) -> bool:
