@@ -31,7 +31,7 @@ from felix.proto.updates import RawUpdate
 
 DUMP_SLICE_RECORDS = 250
 """Written down in one go: about 0.3 ms."""
-SLICE_UPDATES: Final = 500
+SLICE_UPDATES: Final = 250
 """After so many updates the rest of a batch is applied in another turn: a broker that comes or goes
 changes every stream that it has a copy of, and meanwhile peers want to hear from this node."""
 _ABOUT_CREDENTIALS: Final = frozenset({PutBrokerCredential, DeleteBrokerCredential})

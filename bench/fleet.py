@@ -40,9 +40,6 @@ LOAD_PREFIX: Final = "load"
 WINDOW: Final = 64
 POLL_S: Final = 0.1
 WHERE_TIMEOUT_S: Final = 60.0
-LOAD_BEFORE_S: Final = 2.0
-LOAD_AFTER_S: Final = 3.0
-"""Until the killed node is started again, and as long after that."""
 LOAD_TIMEOUT_S: Final = 20.0
 
 
@@ -64,6 +61,9 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     interval_ms: int = 5000
     """Brokers report so often; who misses three reports is down."""
     rebuild_after_s: int = 10
+    load_s: float = 3.0
+    """Streams are created for so long before the leader is killed, until it is started again, and
+    after that."""
     patience_s: float = 900.0
     """For any one thing to come true."""
 
@@ -185,12 +185,12 @@ class Fleet:
         rpcs = [node.rpc for node in self._cluster.target.nodes]
         with Worker(keep_creating, rpcs, self._size.shards) as writer:
             writer.receive(str, READY_TIMEOUT_S)
-            time.sleep(LOAD_BEFORE_S)
+            time.sleep(self._size.load_s)
             leader = self._leader()
             killed_at = self._cluster.kill(leader)
-            time.sleep(LOAD_AFTER_S)
+            time.sleep(self._size.load_s)
             self._cluster.restart(leader)
-            time.sleep(LOAD_AFTER_S)
+            time.sleep(self._size.load_s)
             writer.send("stop")
             written = writer.receive(Written, READY_TIMEOUT_S)
         wait_healthy(self._cluster.target)

@@ -28,7 +28,7 @@ MESSAGES_PER_TURN: Final = 64
 """How many queued messages are handled before the sockets are looked at again."""
 FRAMES_PER_TURN: Final = 64
 """How many messages of one socket are handled before anything else is."""
-BYTES_PER_TURN: Final = 1 << 20
+BYTES_PER_TURN: Final = 1 << 17
 """Fewer where they are large: a whole fleet may say at once which shards it has."""
 
 # Plain numbers: on this path the arithmetic of zmq's enumerations costs more than the calls.
