@@ -54,7 +54,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     hosts: int = 10
     """Processes that they are in: a whole number for each of the zones."""
     streams: int = 10_000
-    shards: int = 4
+    shards: int = 1
     """Of each stream, with three copies each."""
     copy_s: float = 0.5
     """After this long a new copy has everything."""
