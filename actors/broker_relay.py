@@ -23,6 +23,7 @@ from felix.actors.messages import (
     Leading,
     PlanAsked,
     ReadCatalog,
+    ReadWork,
     Reported,
     WorkRead,
     tell_if_alive,
@@ -212,9 +213,10 @@ class BrokerRelay:
 
     # --- what HeartbeatMonitor reads ----------------------------------------------------------
 
-    def work(self) -> WorkRead:
+    def work(self, message: ReadWork) -> WorkRead:
         """Extract what placement there is to be done."""
-        return WorkRead(work_of(self._replica.catalog, time.time_ns() // 1_000_000))
+        now_ms = time.time_ns() // 1_000_000
+        return WorkRead(work_of(self._replica.catalog, now_ms, message.after, message.dead))
 
     def read(self, message: ReadCatalog) -> CatalogRead:
         """Extract what is about brokers and has changed."""

@@ -17,6 +17,7 @@ from bench import (
     exchange,
     failover,
     fanout,
+    fleet,
     handover,
     herd,
     idle,
@@ -44,6 +45,7 @@ BENCHES: dict[str, Callable[[Plan], list[Round]]] = {
     "restart": restart.run,
     "idle": idle.run,
     "placement": placement.run,
+    "fleet": fleet.run,
 }
 RESULTS = Path("bench-results")
 _WIDTH_MIN = 110
@@ -68,6 +70,8 @@ _WIDTH_MIN = 110
     show_default=True,
     help="Of the fan-out, a case each; the most of them are the herd.",
 )
+@click.option("--brokers", default=100, show_default=True, help="Of the fleet.")
+@click.option("--streams", default=10_000, show_default=True, help="That the fleet serves.")
 @click.option("--via", type=click.Choice(["leader", "follower"]), default="leader")
 @click.option(
     "--data-dir",
@@ -89,6 +93,8 @@ def main(
     count: int,
     seconds: float,
     subscribers: tuple[int, ...],
+    brokers: int,
+    streams: int,
     via: Literal["leader", "follower"],
     data_dir: Path,
 ) -> None:
@@ -105,6 +111,8 @@ def main(
         seconds=seconds,
         trials=trials,
         subscribers=subscribers,
+        brokers=brokers,
+        streams=streams,
         via=via,
         say=lambda text: console.print(text, style="dim", highlight=False),
     )

@@ -109,9 +109,13 @@ class FelixTarget(msgspec.Struct, frozen=True):
                 return number
         return None
 
+    def statuses(self) -> list[ClusterStatus]:
+        """Ask every node for the cluster as it sees it; those that do not answer are left out."""
+        return [status for node in self.nodes if (status := self._status(node)) is not None]
+
     def healthy(self) -> bool:
         """Say whether all nodes answer, agree on the leader, and have applied what it has."""
-        found = [status for node in self.nodes if (status := self._status(node)) is not None]
+        found = self.statuses()
         newest = max((status.commit_index for status in found), default=0)
         return (
             len(found) == len(self.nodes)
@@ -246,9 +250,12 @@ def _wait_gone(pid: int) -> None:
 
 
 @contextmanager
-def launch(folder: str) -> Iterator[FelixCluster]:
-    """Run a fresh cluster in an empty folder. Raises: BenchError, when it does not come up."""
-    with running_dev(folder, ReadyFile, "--open") as ready:
+def launch(folder: str, *options: str) -> Iterator[FelixCluster]:
+    """Run a fresh cluster in an empty folder; `options` are those of `dev`.
+
+    Raises: BenchError, when it does not come up.
+    """
+    with running_dev(folder, ReadyFile, "--open", *options) as ready:
         cluster = FelixCluster(ready.nodes, Path(folder))
         try:
             yield cluster

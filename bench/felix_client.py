@@ -58,10 +58,20 @@ def creation(work: Work, number: int) -> AnyRequest:
     if work.kind == "full_stream":
         name = work.name(number)
         return CreateStream(tenant_id=TENANT, namespace=NAMESPACE, stream=name, spec=_FULL)
+    if work.kind == "replicated_stream":
+        return replicated_stream(work.name(number), work.shards)
     if work.kind == "change":
         text = work.name(number).ljust(VALUE_CHARS, "v")
         return UpdateTenant(tenant_id=TENANT, display_name=text)
     return value_creation(work.name(number))
+
+
+def replicated_stream(name: str, shards: int) -> CreateStream:
+    """Make the command that creates a durable stream with three copies of each shard."""
+    spec = StreamSpec(
+        shards=shards, durability="durable", replication_factor=3, ack_policy="quorum"
+    )
+    return CreateStream(tenant_id=TENANT, namespace=NAMESPACE, stream=name, spec=spec)
 
 
 def value_creation(name: str) -> AnyRequest:

@@ -43,6 +43,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Kills of a leader, fetches of a snapshot."""
     subscribers: Sequence[int]
     """Of the fan-out, one case after the other."""
+    brokers: int
+    """Simulated ones."""
+    streams: int
+    """That they serve."""
     via: Literal["leader", "follower"]
     say: Callable[[str], None]
 

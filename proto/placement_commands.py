@@ -123,7 +123,7 @@ class ChangeInSync(Command, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
 
 
 class StartMoves(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """Carry a plan out. Answer: `Done`.
+    """Carry a plan out, an operator's whole or not at all. Answer: `Done`.
 
     Errors: conflict, with `details.reason`: `stale_plan` (what the plan rests on has changed since
     `base_version`), `paused` (a plan of the control plane's own while placement is paused),

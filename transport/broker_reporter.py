@@ -33,6 +33,10 @@ ASK_S: Final = 2.0
 """How long one node is given to answer, before another is asked."""
 RETRY_S: Final = 0.1
 RETRY_S_MAX: Final = 5.0
+REST: Final = 10
+"""A report that took so long is followed by a rest of so many times that, before another one comes
+early, half an interval at most: while a whole fleet has news the leader is busy, and repetitions
+would keep it so."""
 EARLY: Final = 0.1
 """Heartbeats come earlier by up to this part of the interval, so that brokers do not march."""
 
@@ -79,6 +83,7 @@ class Reporter:
         self._suspended = False
         self._ack_wanted = False
         self._due = 0.0
+        self._rest_until = 0.0
         self._retry_s = RETRY_S
         self.registered: BrokerRow | None = None
         self.last_ack: HealthAck | None = None
@@ -109,9 +114,9 @@ class Reporter:
             self._changed.notify_all()
 
     def report_within(self, delay_s: float) -> None:
-        """Let the next heartbeat be no later than this; any thread."""
+        """Let the next heartbeat be no later than this or the rest of the last one; any thread."""
         with self._changed:
-            due = time.monotonic() + delay_s
+            due = max(time.monotonic() + delay_s, self._rest_until)
             if due < self._due:
                 self._due = due
                 self._changed.notify_all()
@@ -201,12 +206,15 @@ class Reporter:
             shard_status=news.statuses,
             has_all_shards=news.is_all,
         )
+        began = time.monotonic()
         ack = self._ask(report)
         assert isinstance(ack, HealthAck)
+        now = time.monotonic()
         self._shards.acknowledged(news)
         if ack.wants_all_shards:
             self._shards.forget()
         interval_s = ack.interval_ms / 1000
+        self._rest_until = now + min(REST * (now - began), interval_s / 2)
         self.last_ack = ack
         self._retry_s = RETRY_S
         self.report_within(

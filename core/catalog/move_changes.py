@@ -27,7 +27,7 @@ from felix.proto.brokers import (
     PlannedMove,
     ShardMove,
 )
-from felix.proto.errors import Conflict, NotFound
+from felix.proto.errors import Conflict, FelixError, NotFound
 from felix.proto.placement_commands import (
     AdvanceMoves,
     CancelMoves,
@@ -48,7 +48,12 @@ FORGOTTEN_MAX: Final = 2_000
 
 
 def start_moves(command: StartMoves, context: Context) -> Outcome:
-    """Carry a plan out, all of it or nothing. Raises: NotFound, Conflict."""
+    """Carry a plan out. Raises: NotFound, Conflict.
+
+    An operator's: all of it or nothing. Of the control plane's own what does not hold any more is
+    passed over: while shards move there is always something that has just changed, and what is
+    left over is in the next plan.
+    """
     plan, draft = command.plan, Draft(context)
     if settings_of(context.store).is_paused and plan.reason != "operator":
         raise _conflict("placement is paused: resume it first", "paused")
@@ -56,13 +61,23 @@ def start_moves(command: StartMoves, context: Context) -> Outcome:
     plan = msgspec.structs.replace(plan, plan_id=str(context.index))
     arriving: Counter[str] = Counter()
     seen: set[tuple[tuple[str, str, str], int]] = set()
+    refusal: FelixError | None = None
+    begun: list[PlannedMove] = []
     for number, wanted in enumerate(plan.moves, 1):
         shard = (wanted.stream.key, wanted.shard_id)
         if shard in seen:
             raise _conflict(f"{_name(wanted)} is in the plan twice", "under_way")
         seen.add(shard)
-        draft.put_move(_begun(wanted, number, plan, draft, arriving))
-    draft.put_row(PLANS, plan)
+        try:
+            draft.put_move(_begun(wanted, number, plan, draft, arriving))
+            begun.append(wanted)
+        except FelixError as error:
+            if plan.reason == "operator":
+                raise
+            refusal = refusal or error
+    if refusal is not None and not begun:
+        raise refusal
+    draft.put_row(PLANS, msgspec.structs.replace(plan, moves=tuple(begun)))
     _forget(draft)
     return draft.done(plan.plan_id)
 

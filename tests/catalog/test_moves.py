@@ -52,6 +52,22 @@ def the_move(log: PlacementLog) -> ShardMove:
     return move
 
 
+def test_of_a_plan_of_the_control_planes_own_what_does_not_hold_is_passed_over(
+    log: PlacementLog,
+) -> None:
+    log.stream("t", Placement(shard_id=0, leader="b1", replicas=("b2", "b3")))
+    base = log.catalog.version
+    log.say_in_sync("s", "b1", "b2")
+    stale, good = planned("b2", "b4"), planned("b2", "b5", stream=stream_name("t"))
+    assert isinstance(start(log, stale, good, base=base).result, ErrorReply), "an operator's"
+    applied = start(log, stale, good, reason="drain", base=base)
+    assert not isinstance(applied.result, ErrorReply)
+    assert [move.stream for move in log.index.moves()] == [stream_name("t")]
+    refused = start(log, stale, reason="drain", base=base).result
+    assert isinstance(refused, ErrorReply), "nothing of it holds: somebody should know"
+    assert refused.details["reason"] == "stale_plan"
+
+
 def step(log: PlacementLog, to_step: MoveStep, blocked_by: str = "") -> MoveStep:
     """Let the move make a step, if it can; give where it is then."""
     move = the_move(log)
