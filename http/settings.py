@@ -60,6 +60,8 @@ class HttpSettings(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     rpc_endpoint: str = ""
     """ZeroMQ endpoint of the node that the workers ask."""
+    counts_fd: int = -1
+    """Descriptor of the file in memory in which workers count requests; -1: nobody reads it."""
     bind: str = "127.0.0.1:8443"
     """Where gunicorn listens: `host:port`, or `fd://N` for a socket that is open already."""
     workers: int = 2
