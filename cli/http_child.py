@@ -13,6 +13,7 @@ import structlog
 from felix.actors.consensus import MustStop
 from felix.cli.config import Config
 from felix.cli.config_checks import bootstrap_tokens
+from felix.cli.config_loading import show
 from felix.http.gunicorn_command import (
     APP_LOAD_ERROR,
     gunicorn_command,
@@ -34,6 +35,7 @@ def http_settings(config: Config, rpc_local: str, counts_fd: int = -1) -> HttpSe
     auth, keys = config.auth, config.keys
     return HttpSettings(
         node_name=config.name,
+        shown_config=show(config),
         region_id=config.region_id,
         timeout_s=config.limits.timeout_s,
         changes_limit=config.changes_limit,

@@ -12,6 +12,8 @@ class HttpSettings(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     node_name: str = ""
     """Of the node that is asked, for the audit trail."""
+    shown_config: str = ""
+    """The configuration of that node in YAML, without secrets."""
     region_id: str = "local"
     api_version: str = "v1"
     timeout_s: float = TIMEOUT_S_DEFAULT

@@ -26,6 +26,7 @@ def test_every_command_of_the_page_works_and_shows_what_the_page_shows() -> None
             outsider = LocalOutsider(name, cluster.cluster_id)
             places[place] = stack.enter_context(serving(outsider))
         runner = CliRunner(env={"FELIX_ADMIN_ENDPOINTS": None})
+        stack.enter_context(runner.isolated_filesystem())  # some commands write files
         shown = ""
         ran = 0
         for kind, block in BLOCKS:
