@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import mmap
+import operator
 import os
 import struct
 import threading
@@ -96,7 +97,7 @@ class CountsFile:
         sums = [0] * _SLOT_WORDS
         for slot in range(self._slots):
             data = os.pread(self.descriptor, _WORD_BYTES * _SLOT_WORDS, _offset(slot))
-            sums = list(map(int.__add__, sums, struct.unpack(f"{_SLOT_WORDS}Q", data)))
+            sums = list(map(operator.add, sums, struct.unpack(f"{_SLOT_WORDS}Q", data)))
         workers = tuple(self._workers())
         return RequestTotals(
             doors=dict(_asked_doors(sums)),
