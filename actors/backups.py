@@ -33,6 +33,10 @@ class Backups:
 
     def __init__(self) -> None:
         self._open: dict[str, _Reading] = {}
+        self.completed = 0
+        """Backups of which the last piece was handed out."""
+        self.completed_at_s = 0.0
+        """When that happened last, in Unix seconds; 0: not since this process began."""
 
     def __len__(self) -> int:
         """Count those that are being read."""
@@ -69,7 +73,12 @@ class Backups:
                 feature_level=catalog.feature_level,
             )
             reading = self._begin(header, catalog)
-        return reading.piece(query.piece)
+        was_complete = reading.is_complete
+        piece = reading.piece(query.piece)
+        if piece.is_last and not was_complete:
+            self.completed += 1
+            self.completed_at_s = time.time()
+        return piece
 
     def sweep(self, now: float) -> None:
         """Give up what is idle, takes too long or holds too much; `now` in monotonic seconds."""

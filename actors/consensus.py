@@ -14,7 +14,7 @@ import msgspec
 
 from felix.actors.freshness import AGE_S_MAX, Freshness
 from felix.actors.proposals import Proposals
-from felix.actors.roster import Roster
+from felix.actors.roster import Census, Roster
 from felix.core.histogram import Histogram, HistogramValues
 from felix.core.raft.core import COMMITTED_PER_READY_MAX, RaftCore
 from felix.core.raft.ready import Ready
@@ -117,6 +117,9 @@ class RaftStatistics(msgspec.Struct, frozen=True, kw_only=True):
     snapshots_installed: int
     heartbeats_missed: int
     """Silences of two heartbeat intervals: of the leader here, or of a follower at the leader."""
+    age_s: float
+    """Seconds since a moment of which this node has everything; at most a day."""
+    members: Census
 
 
 class Consensus:
@@ -447,4 +450,6 @@ class Consensus:
             snapshot_bytes_sent=self._snapshot_bytes_sent,
             snapshots_installed=self._snapshots_installed,
             heartbeats_missed=self._heartbeats_missed,
+            age_s=self.age_s,
+            members=self._roster.census(),
         )

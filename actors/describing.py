@@ -6,10 +6,13 @@ from collections import Counter
 
 import msgspec
 
+from felix.actors.backups import Backups
 from felix.actors.consensus import Consensus
 from felix.core.catalog.catalog import Catalog
+from felix.core.catalog.placement_index import Missing
 from felix.proto.ids import Epoch, Index, NodeId, Version
 from felix.proto.queries import ClusterStatus
+from felix.transport.rpc_server import RpcServer
 
 
 class CatalogStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +35,17 @@ class CatalogStatistics(msgspec.Struct, frozen=True, kw_only=True):
     snapshots_rendered: int
     malformed: int
     replies_dropped: int
+    refused: dict[str, int]
+    """Answers that were errors, by code."""
+    missing: Missing
+    """What shards lack."""
+    shards_led: int
+    shard_copies: int
+    moves: dict[str, int]
+    """Moves that are not over, by step."""
+    backups: int
+    backup_at_s: float
+    """When a backup was read to its end at this node; Unix seconds, 0: not since it began."""
 
 
 def cluster_status(
@@ -67,11 +81,12 @@ def catalog_statistics(
     watchers: int,
     gaps_repaired: int,
     snapshots_rendered: int,
-    malformed: int,
-    replies_dropped: int,
+    rpc: RpcServer,
+    backups: Backups,
 ) -> CatalogStatistics:
     """Put the numbers of the API beside those of the catalog."""
     brokers = catalog.store.tables["Broker"].rows.values()
+    placement = catalog.placement
     return CatalogStatistics(
         applied_index=catalog.applied_index,
         version=Version(catalog.version),
@@ -86,6 +101,13 @@ def catalog_statistics(
         watchers=watchers,
         gaps_repaired=gaps_repaired,
         snapshots_rendered=snapshots_rendered,
-        malformed=malformed,
-        replies_dropped=replies_dropped,
+        malformed=rpc.malformed,
+        replies_dropped=rpc.replies_dropped,
+        refused=dict(rpc.refused),
+        missing=placement.totals,
+        shards_led=placement.led,
+        shard_copies=placement.shard_copies,
+        moves=Counter(move.step for move in placement.moves()),
+        backups=backups.completed,
+        backup_at_s=backups.completed_at_s,
     )

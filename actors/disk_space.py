@@ -61,6 +61,8 @@ class DiskStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
     is_low: bool
     free_mb: int
+    size_mb: int
+    """Of the whole file system, in 10^6 bytes as well."""
 
 
 class DiskSpace:
@@ -75,7 +77,7 @@ class DiskSpace:
         self._path = path
         self._free_min_mb = free_min_mb
         self.is_low = False
-        self.free_mb = 0
+        self.free_mb = self.size_mb = 0
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -91,6 +93,7 @@ class DiskSpace:
         """See how much space there is. Raises: OSError."""
         found = os.statvfs(self._path)
         self.free_mb = found.f_bavail * found.f_frsize // MB
+        self.size_mb = found.f_blocks * found.f_frsize // MB
         limit = self._free_min_mb * (CLEAR_FACTOR if self.is_low else 1.0)
         is_low = self.free_mb < limit
         if is_low != self.is_low:
@@ -121,7 +124,7 @@ class DiskSpace:
 
     def statistics(self) -> DiskStatistics:
         """Read the numbers."""
-        return DiskStatistics(is_low=self.is_low, free_mb=self.free_mb)
+        return DiskStatistics(is_low=self.is_low, free_mb=self.free_mb, size_mb=self.size_mb)
 
     def _run(self) -> None:
         while not self._stopping.wait(CHECK_S):

@@ -74,6 +74,8 @@ class BeatStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """This node leads, and has listened for long enough to find somebody silent."""
     waiting: int = 0
     """Requests that wait for brokers."""
+    wrong: int = 0
+    """Brokers that are up and have other metadata than the cluster at the same version."""
 
 
 class _Turn(msgspec.Struct, frozen=True):
@@ -311,4 +313,5 @@ class HeartbeatMonitor(SocketActor):
             sync_lag_versions=lead.reports.lag(self._version(), lead.beats.up()),
             is_judging=not lead.beats.judges_in_s(time.monotonic()),
             waiting=len(self._waiters),
+            wrong=lead.reports.wrong(lead.beats.up()),
         )

@@ -77,6 +77,10 @@ class KeyStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """How many keys there are in each state."""
     unsealable: int = 0
     """Keys that this node cannot decrypt."""
+    overdue: int = 0
+    """Keys that sign, and should have been replaced by now."""
+    oldest_since_s: float = 0.0
+    """Since when the oldest key that signs does so, in Unix seconds; 0: there is none."""
     walks: int = 0
 
 
@@ -251,9 +255,12 @@ class KeyManager(SocketActor):
         """Tell what the walk has found, and forget what is not there any more."""
         there = {_place_of(sealed) for _, sealed, _ in self._found}
         self._opened = {place: None for place in self._opened if place in there}
+        signing = [key.state_since_ms for key, *_ in self._found if key.state == "active"]
         self._health.now = KeyStatistics(
             states=dict(Counter(key.state for key, *_ in self._found)),
             unsealable=len(self._unsealable),
+            overdue=self._overdue(),
+            oldest_since_s=min(signing, default=0) / 1000,
             walks=self._health.now.walks + 1,
         )
         alarm = self._alarm_now()
@@ -264,6 +271,16 @@ class KeyManager(SocketActor):
             else:
                 log.info("all signing keys can be decrypted again")
             tell_if_alive(self._raft, RaiseAlarms("keys", (alarm,) if alarm else ()))
+
+    def _overdue(self) -> int:
+        """Count the keys that sign for longer than their period and a key's lead together."""
+        now_ms = self._clock.wall_ms()
+        return sum(
+            key.state == "active"
+            and now_ms - key.state_since_ms
+            > 1000 * (self._rotation(period_s).rotation_period_s + self._times.publish_lead_s)
+            for key, _, period_s in self._found
+        )
 
     def _alarm_now(self) -> str:
         if not self._unsealable:

@@ -41,6 +41,7 @@ from felix.core.catalog.planning import (
     rebalancing,
     with_health,
 )
+from felix.core.histogram import Histogram, HistogramValues
 from felix.core.placement.arrivals import Arrivals
 from felix.core.placement.creating import place
 from felix.core.placement.pacing import first_moves
@@ -80,8 +81,10 @@ class PlanStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
     planned: int = 0
     """Commands proposed."""
-    seconds: float = 0.0
-    """How long the longest turn took to think."""
+    refused: int = 0
+    """Batches of commands that were refused, or lost with the leadership."""
+    turn_seconds: HistogramValues = Histogram().values()
+    """How long it took to think, turn by turn."""
 
 
 class _Turn(msgspec.Struct, frozen=True):
@@ -122,7 +125,8 @@ class PlacementPlanner(SocketActor):
         self._now: _Lead | None = None
         self._numbers = 0
         self._planned = 0
-        self._longest_s = 0.0
+        self._refused = 0
+        self._turn_seconds = Histogram()
 
     @handles(Leading)
     def _leading(self, message: Leading) -> None:
@@ -156,7 +160,7 @@ class PlacementPlanner(SocketActor):
         lead.after = message.work.ends
         began = time.monotonic()
         commands = self._decide(lead, message.work, self._reports())
-        self._longest_s = max(self._longest_s, time.monotonic() - began)
+        self._turn_seconds.add(time.monotonic() - began)
         if not commands:
             return
         lead.proposing_since = time.monotonic()
@@ -220,6 +224,7 @@ class PlacementPlanner(SocketActor):
             return
         lead.proposing_since = None
         if message.errors:
+            self._refused += 1
             lead.quiet_until = time.monotonic() + BACK_OFF_S
             log.warning("a decision about placement was refused", because=message.errors[0])
 
@@ -256,7 +261,11 @@ class PlacementPlanner(SocketActor):
 
     @handles(GetStatistics)
     def _statistics(self, _: GetStatistics) -> PlanStatistics:
-        return PlanStatistics(planned=self._planned, seconds=self._longest_s)
+        return PlanStatistics(
+            planned=self._planned,
+            refused=self._refused,
+            turn_seconds=self._turn_seconds.values(),
+        )
 
 
 def _is_recent(since: float | None, now: float) -> bool:

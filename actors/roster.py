@@ -11,6 +11,17 @@ from felix.proto.queries import MemberRole, MemberStatus
 from felix.proto.raft import Member
 
 
+class Census(msgspec.Struct, frozen=True, kw_only=True):
+    """How many take part."""
+
+    voters: int
+    learners: int
+    active: int
+    """Voters heard from within the last election timeout; known to the leader only, else 0."""
+    lag: int
+    """Entries that the voter furthest behind has still to get; known to the leader only, else 0."""
+
+
 class Roster:
     """Reads the core; used by the thread that runs it."""
 
@@ -34,6 +45,17 @@ class Roster:
                 level=self._me.level,
             )
         ]
+
+    def census(self) -> Census:
+        """Count the members."""
+        membership = self._core.membership
+        voters = [one for one in self.members() if one.voter] if self._core.is_leader else []
+        return Census(
+            voters=len(membership.voters),
+            learners=len(membership.learners),
+            active=sum(one.active is True for one in voters),
+            lag=max((one.lag or 0 for one in voters), default=0),
+        )
 
     def _member_status(self, member: Member) -> MemberStatus:
         core, node_id = self._core, member.id

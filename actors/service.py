@@ -538,6 +538,6 @@ class Service:
             watchers=len(self._watchers),
             gaps_repaired=self._gaps_repaired,
             snapshots_rendered=self._renderings.count,
-            malformed=self._rpc.malformed,
-            replies_dropped=self._rpc.replies_dropped,
+            rpc=self._rpc,
+            backups=self._backups,
         )

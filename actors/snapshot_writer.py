@@ -62,6 +62,8 @@ class SnapshotStatistics(msgspec.Struct, frozen=True, kw_only=True):
     taken: int
     last_size_bytes: int
     last_seconds: float
+    last_at_s: float
+    """When the last one was done, in Unix seconds; 0: none since this process began."""
 
 
 class SnapshotWriterActor(SocketActor):
@@ -81,7 +83,7 @@ class SnapshotWriterActor(SocketActor):
         self._begun = 0.0
         self._taken = 0
         self._last: SnapshotMeta | None = None
-        self._last_seconds = 0.0
+        self._last_seconds = self._last_at_s = 0.0
 
     def release(self) -> None:
         """Throw away what is half written."""
@@ -109,6 +111,7 @@ class SnapshotWriterActor(SocketActor):
         self._taken += 1
         self._last = meta
         self._last_seconds = time.monotonic() - self._begun
+        self._last_at_s = time.time()
         message.reply_to.tell(SnapshotTaken(meta))
 
     @handles(SnapshotLoad)
@@ -127,4 +130,5 @@ class SnapshotWriterActor(SocketActor):
             taken=self._taken,
             last_size_bytes=self._last.size_bytes if self._last else 0,
             last_seconds=self._last_seconds,
+            last_at_s=self._last_at_s,
         )

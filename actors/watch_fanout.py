@@ -45,6 +45,8 @@ class FanoutStatistics(msgspec.Struct, frozen=True, kw_only=True):
     updates_published: int
     frames_published: int
     bookmarks_published: int
+    frames_unsent: int
+    """Messages that nobody got because the socket was being opened anew."""
 
 
 class WatchFanout(SocketActor):
@@ -69,7 +71,7 @@ class WatchFanout(SocketActor):
         self._publisher: Publisher | None = None
         self._published = 0
         self._bookmark_told = False
-        self._updates = self._frames = self._bookmarks = 0
+        self._updates = self._frames = self._bookmarks = self._unsent = 0
 
     def on_failure(
         self,
@@ -189,6 +191,7 @@ class WatchFanout(SocketActor):
         wants_acks: bool = False,
     ) -> None:
         if self._publisher is None:
+            self._unsent += 1
             return  # whoever comes back asks for what it has missed
         header = WatchHeader(
             PROTOCOL,
@@ -210,4 +213,5 @@ class WatchFanout(SocketActor):
             updates_published=self._updates,
             frames_published=self._frames,
             bookmarks_published=self._bookmarks,
+            frames_unsent=self._unsent,
         )

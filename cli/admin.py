@@ -7,8 +7,9 @@ import click
 from felix import __version__
 from felix.cli.admin_audit import audit_group
 from felix.cli.admin_cluster import cluster_group
+from felix.cli.admin_debug import debug_group
 
-GROUPS = (cluster_group, audit_group)
+GROUPS = (cluster_group, audit_group, debug_group)
 """Each group is a module of its own."""
 
 

@@ -61,6 +61,16 @@ class AdminClient:
             ca_certs=self._access.ca_file or None,
         )
 
+    @property
+    def bases(self) -> list[str]:
+        """The addresses that are asked, the best one first."""
+        return list(self._bases)
+
+    @property
+    def access(self) -> Access:
+        """How this client is let in."""
+        return self._access
+
     def at_stranger(self, endpoint: str) -> AdminClient:
         """Give a client for a node of which nothing is known yet: it is not shown the token."""
         return AdminClient([endpoint], Access(ca_file=self._access.ca_file))

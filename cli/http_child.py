@@ -13,6 +13,7 @@ import structlog
 from felix.actors.consensus import MustStop
 from felix.cli.config import Config
 from felix.cli.config_checks import bootstrap_tokens
+from felix.cli.config_loading import show
 from felix.http.gunicorn_command import (
     APP_LOAD_ERROR,
     gunicorn_command,
@@ -28,12 +29,13 @@ CHILD_RESTART_S = 1.0
 log = structlog.get_logger("felix.serve")
 
 
-def http_settings(config: Config, rpc_local: str) -> HttpSettings:
+def http_settings(config: Config, rpc_local: str, counts_fd: int = -1) -> HttpSettings:
     """Cut out what the HTTP processes need. Raises: OSError (a token cannot be read)."""
     grace_s = config.shutdown_drain_timeout_ms / 1000
     auth, keys = config.auth, config.keys
     return HttpSettings(
         node_name=config.name,
+        shown_config=show(config),
         region_id=config.region_id,
         timeout_s=config.limits.timeout_s,
         changes_limit=config.changes_limit,
@@ -61,6 +63,7 @@ def http_settings(config: Config, rpc_local: str) -> HttpSettings:
         cert_file=config.tls.cert_file,
         key_file=config.tls.key_file,
         rpc_endpoint=rpc_local,
+        counts_fd=counts_fd,
         bind=config.listen.http,
         workers=config.http.workers,
         threads=config.http.threads,
@@ -72,14 +75,15 @@ def http_settings(config: Config, rpc_local: str) -> HttpSettings:
 
 @contextlib.contextmanager
 def http_processes(
-    config: Config, rpc_local: str, must_stop: Callable[[MustStop], None]
+    config: Config, rpc_local: str, counts_fd: int, must_stop: Callable[[MustStop], None]
 ) -> Iterator[None]:
     """Run gunicorn, start it anew when it dies, and end it within the drain timeout.
 
-    `must_stop` is told, in another thread, when it cannot use the configuration.
+    Workers count requests in the file `counts_fd`. `must_stop` is told, in another thread, when
+    gunicorn cannot use the configuration.
     """
     grace_s = config.shutdown_drain_timeout_ms / 1000
-    settings = http_settings(config, rpc_local)
+    settings = http_settings(config, rpc_local, counts_fd)
     lifeline, ours = os.pipe()  # the child reads; our end closes with us, however we end
     child = HttpChild(settings, lifeline, must_stop)
     child.start()
@@ -102,6 +106,7 @@ class HttpChild:
         self._must_stop = must_stop
         self._command = gunicorn_command(settings)
         self._settings_fd = put_settings(settings)
+        self._counts_fd = settings.counts_fd
         self._lifeline = lifeline
         self._stopping = threading.Event()
         self._process = self._spawn()
@@ -130,7 +135,7 @@ class HttpChild:
         return subprocess.Popen(  # noqa: S603 - our own command, no shell
             self._command,
             env=gunicorn_environment(self._settings_fd, self._lifeline),
-            pass_fds=[self._settings_fd, self._lifeline],
+            pass_fds=[self._settings_fd, self._lifeline, self._counts_fd],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches this process only, which stops the child
         )

@@ -16,19 +16,19 @@ from types import FrameType
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from felix.actors.consensus import MustStop
-from felix.actors.metrics import NodeCollector
 from felix.actors.node import Node
 from felix.cli.config import LISTENERS, Config
 from felix.cli.doors import open_doors
 from felix.cli.http_child import http_processes
 from felix.cli.opening import open_data_dir, start_anew
 from felix.cli.options import EXIT_CONFIG, EXIT_START
+from felix.cli.scraping import registry_of
 from felix.cli.settings import node_curve, node_settings, sealer_of
 from felix.core.catalog.dump import BadDump
 from felix.http.probes import ProbeServer, create_probe_app
+from felix.http.request_counts import CountsFile
 from felix.http.tls import TlsFiles
 from felix.proto.levels import EXIT_TOO_OLD
 from felix.storage.errors import Damaged
@@ -113,10 +113,14 @@ def _serve(config: Config, stop: Stop) -> MustStop | None:
         node = Node(settings, data, must_stop=stop.must_stop, curve=curve, sealer=sealer)
         stack.callback(node.stop)
         node.start()
-        stack.enter_context(_probes(config, node))
+        counts = CountsFile(config.http.workers)
+        stack.callback(counts.close)
+        stack.enter_context(_probes(config, node, counts))
         with contextlib.ExitStack() as face:
             if config.http.enabled:
-                face.enter_context(http_processes(config, rpc_local, stop.must_stop))
+                face.enter_context(
+                    http_processes(config, rpc_local, counts.descriptor, stop.must_stop)
+                )
             _announce(config, data.identity)
             stop.wait()
             why = None if stop.was_signalled else stop.why
@@ -190,11 +194,8 @@ def _local_rpc(data_dir: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _probes(config: Config, node: Node) -> Iterator[None]:
-    registry = CollectorRegistry()
-    registry.register(NodeCollector(node.statistics))
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
+def _probes(config: Config, node: Node, counts: CountsFile) -> Iterator[None]:
+    registry = registry_of(node.statistics, counts.totals, config.tls.cert_file)
     host, port = _split(config.listen.metrics)
     app = create_probe_app(registry, live=node.why_not_live, ready=node.why_not_ready)
     tls = TlsFiles(config.tls.cert_file, config.tls.key_file) if config.tls.cert_file else None

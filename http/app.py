@@ -13,6 +13,7 @@ from falcon.routing import BaseConverter
 
 from felix.http import errors
 from felix.http.authentication import Authenticate
+from felix.http.counting import CountRequests
 from felix.http.desk import Desk
 from felix.http.docs_page import DocsPage, DocsRedirect
 from felix.http.identity_routes import BOOTSTRAP
@@ -20,6 +21,7 @@ from felix.http.middleware import AccessLog, RequestId, StrictPath
 from felix.http.noted_refusals import NoteRefusals, Refusals
 from felix.http.openapi import OPENAPI_PATH, OpenApi, openapi
 from felix.http.rate_limit import RateLimit
+from felix.http.request_counts import RequestCounter
 from felix.http.route import Door
 from felix.http.routes import ROUTES
 from felix.http.settings import HttpSettings
@@ -62,15 +64,18 @@ def create_app(
     *,
     gatekeeper: Gatekeeper | None = None,
     refusals: Refusals | None = None,
+    counter: RequestCounter | None = None,
 ) -> App:
     """Build the app on something that can be asked.
 
-    A gatekeeper and a place for refusals that are not given are made.
+    A gatekeeper and a place for refusals that are not given are made; without a `counter` nothing
+    is counted.
     """
     gatekeeper = gatekeeper or Gatekeeper(control_plane, settings.identity)
     limit = RateLimit(settings.client_requests_per_s, time.monotonic)
     app: App = falcon.App(
         middleware=[
+            *([CountRequests(counter, ROUTES, template_of)] if counter else []),
             RequestId(),
             AccessLog(),
             NoteRefusals(refusals or RefusalLog(control_plane)),

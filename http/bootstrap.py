@@ -20,6 +20,7 @@ from falcon.routing import BaseConverter
 from felix.http import errors
 from felix.http.access import BOOTSTRAP_HEADER as HEADER
 from felix.http.app import App, Segment, template_of
+from felix.http.counting import CountRequests
 from felix.http.desk import answer, idempotency_key_of
 from felix.http.identity_bodies import BootstrapBody, Identity
 from felix.http.identity_routes import BOOTSTRAP
@@ -27,6 +28,7 @@ from felix.http.identity_views import BootstrapView
 from felix.http.issuers import check_urls, new_issuer
 from felix.http.middleware import AccessLog, RequestId, StrictPath
 from felix.http.noted_refusals import Refusals
+from felix.http.request_counts import RequestCounter
 from felix.http.settings import HttpSettings
 from felix.http.strict_json import read_object
 from felix.proto.commands import BootstrapTenant, NewIssuer
@@ -54,9 +56,11 @@ def create_bootstrap_app(
     settings: HttpSettings,
     refusals: Refusals | None = None,
     clock: Callable[[], float] = time.monotonic,
+    counter: RequestCounter | None = None,
 ) -> App:
     """Build the app of the bootstrap listener on something that can be asked."""
-    app: App = falcon.App(middleware=[RequestId(), AccessLog(), StrictPath()])
+    counting = [CountRequests(counter, [BOOTSTRAP], template_of)] if counter else []
+    app: App = falcon.App(middleware=[*counting, RequestId(), AccessLog(), StrictPath()])
     converter: type[BaseConverter] = Segment
     app.router_options.converters["segment"] = converter
     errors.install(app)

@@ -108,6 +108,7 @@ def _answer(
     message: str,
     details: dict[str, int | str] | None = None,
 ) -> None:
+    req.context.code = code
     envelope = Envelope(code, message, getattr(req.context, "request_id", None), details or {})
     resp.status = status
     resp.content_type = falcon.MEDIA_JSON

@@ -26,6 +26,7 @@ from felix.http.desk import Desk
 from felix.http.identity_routes import IDENTITY_ROUTES
 from felix.http.metadata import MetadataSnapshot, MetadataWatch
 from felix.http.namespaces import Namespaces, OneNamespace
+from felix.http.node_report import NodeReport, ThisNodesReport
 from felix.http.route import (
     AWAITING,
     CONSISTENCY,
@@ -322,6 +323,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         cluster_views.NodeView,
         access=OPEN,
         refusals=(404,),
+    ),
+    _get(
+        "/v1/system/report",
+        ThisNodesReport,
+        "get_node_report",
+        "What runs on the node that answers, and with which configuration, without secrets",
+        NodeReport,
+        access=CLUSTER_VIEW,
     ),
     _get("/v1/regions", Regions, "list_regions", "List regions", views.RegionPage, access=OPEN),
     _get(

@@ -12,6 +12,8 @@ class HttpSettings(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     node_name: str = ""
     """Of the node that is asked, for the audit trail."""
+    shown_config: str = ""
+    """The configuration of that node in YAML, without secrets."""
     region_id: str = "local"
     api_version: str = "v1"
     timeout_s: float = TIMEOUT_S_DEFAULT
@@ -60,6 +62,8 @@ class HttpSettings(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     rpc_endpoint: str = ""
     """ZeroMQ endpoint of the node that the workers ask."""
+    counts_fd: int = -1
+    """Descriptor of the file in memory in which workers count requests; -1: nobody reads it."""
     bind: str = "127.0.0.1:8443"
     """Where gunicorn listens: `host:port`, or `fd://N` for a socket that is open already."""
     workers: int = 2

@@ -14,6 +14,7 @@ from felix.http.app import create_app
 from felix.http.bootstrap import create_bootstrap_app
 from felix.http.gunicorn_command import get_settings
 from felix.http.gunicorn_worker import BOOTSTRAP_SERVER
+from felix.http.request_counts import RequestCounter
 from felix.http.settings import HttpSettings
 from felix.identity.refusal_log import RefusalLog
 from felix.identity.settings import BadSettings
@@ -28,10 +29,14 @@ class Doors:
     """The apps behind the addresses of a worker: neither serves what the other does."""
 
     def __init__(
-        self, control_plane: ControlPlane, settings: HttpSettings, refusals: RefusalLog
+        self,
+        control_plane: ControlPlane,
+        settings: HttpSettings,
+        refusals: RefusalLog,
+        counter: RequestCounter | None = None,
     ) -> None:
-        self._public = create_app(control_plane, settings, refusals=refusals)
-        self._bootstrap = create_bootstrap_app(control_plane, settings, refusals)
+        self._public = create_app(control_plane, settings, refusals=refusals, counter=counter)
+        self._bootstrap = create_bootstrap_app(control_plane, settings, refusals, counter=counter)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request with the app of the address that it came in on."""
@@ -47,7 +52,9 @@ class WorkerApp:
         # Opened by the first request: ZeroMQ contexts do not survive a fork.
         self._client = RpcClient(settings.rpc_endpoint)
         self._refusals = RefusalLog(self._client, settings.node_name)
-        self._doors = Doors(self._client, settings, self._refusals)
+        is_counted = settings.counts_fd != -1
+        counter = RequestCounter(settings.counts_fd) if is_counted else None
+        self._doors = Doors(self._client, settings, self._refusals, counter)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""

@@ -5,6 +5,7 @@ With CURVE there are two: one for this machine, whose callers are trusted, and a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -70,6 +71,8 @@ class RpcServer:
         """Frames that could not even be answered."""
         self.replies_dropped = 0
         """Replies to callers that were gone or did not read."""
+        self.refused: Counter[str] = Counter()
+        """Requests that were answered with an error, by its code."""
         self._decoder: codec.ForeignDecoder[Request] = codec.ForeignDecoder(Request)
         self._envelopes: codec.ForeignDecoder[RequestEnvelope] = codec.ForeignDecoder(
             RequestEnvelope
@@ -137,6 +140,8 @@ class RpcServer:
         if len(frame) > REPLY_BYTES_MAX:
             self.refuse(route, reply.id, TooLarge("the answer is too large: ask for pages"))
             return
+        if reply.error is not None:
+            self.refused[reply.error.code] += 1
         socket = self.socket
         if type(route) is _SecuredRoute and self.secured is not None:
             socket = self.secured

@@ -252,6 +252,10 @@ class Reports:
         said = self._said.get(broker_id)
         return 0 if said is None else said.version
 
+    def wrong(self, brokers: Iterable[str]) -> int:
+        """Count those of these that have other metadata than the cluster at the same version."""
+        return sum(one in self._said and self._said[one].is_wrong for one in brokers)
+
     def lag(self, version: int, brokers: Iterable[str]) -> int:
         """Say by how much the last of these that has said something is behind a version."""
         versions = [self.version_of(one) for one in brokers]

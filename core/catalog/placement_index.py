@@ -52,7 +52,7 @@ class PlacementIndex:
         self._leads: dict[str, int] = {}
         self._missing: SortedDict = SortedDict()
         """Stream -> `Missing`, where something is missing."""
-        self._under_replicated = 0
+        self._totals = NOTHING
         self._moves_by_shard: dict[tuple[Key, int], ShardMove] = {}
         self._moves_by_broker: dict[str, SortedSet] = {}
         """Source or target -> keys of the moves that are not over."""
@@ -101,7 +101,22 @@ class PlacementIndex:
     @property
     def under_replicated(self) -> int:
         """How many shards have fewer copies in sync than their stream wants."""
-        return self._under_replicated
+        return self._totals.under_replicated
+
+    @property
+    def totals(self) -> Missing:
+        """How many shards of all streams together lack something."""
+        return self._totals
+
+    @property
+    def shard_copies(self) -> int:
+        """Count the copies of all shards on all brokers."""
+        return sum(self._copies.values())
+
+    @property
+    def led(self) -> int:
+        """Count the shards that have a leader."""
+        return sum(self._leads.values())
 
     def missing(self, key: Key) -> Missing:
         """Say what a stream's shards lack."""
@@ -180,13 +195,13 @@ class PlacementIndex:
         """See what a stream lacks now."""
         stream: Stream | None = self._store.tables["Stream"].rows.get(key)
         placement: ShardPlacement | None = self._store.tables["ShardPlacement"].rows.get(key)
-        self._under_replicated -= self.missing(key).under_replicated
+        before = self.missing(key)
         now = NOTHING if stream is None else _missing(stream, placement)
         if now == NOTHING:
             self._missing.pop(key, None)
         else:
             self._missing[key] = now
-        self._under_replicated += now.under_replicated
+        self._totals = Missing(*map(_moved, self._totals, before, now))
 
     def _follow_move(self, before: ShardMove | None, after: ShardMove | None) -> None:
         if before is not None and before.step in ACTIVE_STEPS:
@@ -228,6 +243,10 @@ def _missing(stream: Stream, placement: ShardPlacement | None) -> Missing:
     if stream.deleted_at_ms:
         unplaced = 0
     return Missing(unplaced, leaderless, under_replicated, short)
+
+
+def _moved(total: int, before: int, now: int) -> int:
+    return total - before + now
 
 
 def _add(counts: dict[Any, int], name: Any, change: int) -> None:

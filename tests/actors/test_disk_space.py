@@ -30,7 +30,8 @@ class Disk:
         monkeypatch.setattr(os, "statvfs", self._statvfs)
 
     def _statvfs(self, _: Path) -> SimpleNamespace:
-        return SimpleNamespace(f_bavail=self.free_mb * MB // 1000, f_frsize=1000)
+        free, size = self.free_mb * MB // 1000, 2000 * MB // 1000
+        return SimpleNamespace(f_bavail=free, f_blocks=size, f_frsize=1000)
 
 
 @pytest.fixture

@@ -109,6 +109,19 @@ def test_a_key_is_published_then_signs_then_stays_then_goes() -> None:
         assert run.health.now.states == {"active": 1}
 
 
+def test_a_key_that_nobody_replaces_is_overdue_once_its_period_and_a_lead_are_over() -> None:
+    run = Run(has_kek=False)  # so nothing is proposed
+    run.cluster.add("acme")
+    with running(run):
+        run.walk()
+        began_s = run.now_ms / 1000
+        assert run.health.now.oldest_since_s == began_s
+        run.pass_s(PERIOD_S + LEAD_S)
+        assert run.health.now.overdue == 0
+        run.pass_s(1)
+        assert (run.health.now.overdue, run.health.now.oldest_since_s) == (1, began_s)
+
+
 def test_a_tenant_may_have_a_rotation_period_of_its_own() -> None:
     run = Run()
     run.cluster.add("slow")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack
+from pathlib import Path
 
 import click
 import pytest
@@ -17,7 +18,10 @@ from tests.support.local_cluster import LocalCluster, LocalOutsider
 
 
 @pytest.mark.slow
-def test_every_command_of_the_page_works_and_shows_what_the_page_shows() -> None:
+def test_every_command_of_the_page_works_and_shows_what_the_page_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # some of them write files
     cluster = LocalCluster("node-1", "node-2", "node-3", learner_lag=1000, catch_up=400)
     with ExitStack() as stack:
         served = stack.enter_context(serving(cluster))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from felix.http.gunicorn_command import get_settings
+from felix.http.request_counts import RequestCounter
 from felix.http.settings import HttpSettings
 from felix.http.wsgi import Doors, configure_logging
 from felix.identity.refusal_log import RefusalLog
@@ -23,7 +24,9 @@ class LocalApp:
     def __init__(self, settings: HttpSettings) -> None:
         print(f"the app was made by {os.getpid()}", file=sys.stderr, flush=True)
         plane = LocalControlPlane()
-        self._app = Doors(plane, settings, RefusalLog(plane))
+        is_counted = settings.counts_fd != -1
+        counter = RequestCounter(settings.counts_fd) if is_counted else None
+        self._app = Doors(plane, settings, RefusalLog(plane), counter)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return self._app(environ, start_response)

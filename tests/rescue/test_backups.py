@@ -45,6 +45,18 @@ def finish(backups: Backups, log: CatalogLog, piece: BackupPiece) -> bytes:
     return data
 
 
+def test_a_backup_counts_once_when_its_last_piece_was_handed_out() -> None:
+    log, backups = a_log(), Backups()
+    piece = ask(backups, log)
+    while not piece.is_last:
+        assert (backups.completed, backups.completed_at_s) == (0, 0)
+        piece = ask(backups, log, piece.backup, piece.piece + 1)
+    assert backups.completed == 1
+    assert backups.completed_at_s == pytest.approx(time.time(), abs=60)
+    ask(backups, log, piece.backup, piece.piece)  # its answer was lost
+    assert backups.completed == 1
+
+
 def views(log: CatalogLog) -> int:
     return len(log.catalog.store._views)
 

@@ -50,7 +50,13 @@ class Gunicorn:
                 gunicorn_command(settings, app),
                 env=gunicorn_environment(settings_fd, reading) | {"HOME": home},
                 cwd=ROOT,
-                pass_fds=[settings_fd, reading, listener.fileno(), second.fileno()],
+                pass_fds=[
+                    *([settings.counts_fd] if settings.counts_fd != -1 else []),
+                    settings_fd,
+                    reading,
+                    listener.fileno(),
+                    second.fileno(),
+                ],
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )

@@ -220,5 +220,8 @@ def check_index(log: CatalogLog) -> None:
     assert index.leaderless() == sorted(headless)
     assert index.incomplete() == again.incomplete()
     assert index.short() == again.short()
-    assert index.under_replicated == again.under_replicated
+    assert index.totals == again.totals
+    shards = [one for row in rows for one in row.placements]
+    assert index.shard_copies == sum(len(one.copies) for one in shards)
+    assert index.led == sum(bool(one.leader) for one in shards)
     assert index.moves() == again.moves()
