@@ -72,6 +72,8 @@ MAY: Final[Mapping[type[msgspec.Struct], Roles]] = {
     queries.ListStreams: OPERATORS,
     queries.GetCache: OPERATORS,
     queries.ListCaches: OPERATORS,
+    queries.GetUsage: OPERATORS,
+    queries.GetReportedUsage: OPERATORS,
     queries.GetFeedSnapshot: OPERATORS,
     queries.GetFeedChanges: OPERATORS,
     queries.GetAudit: OPERATORS,

@@ -111,6 +111,8 @@ class StreamView(msgspec.Struct, frozen=True, kw_only=True):
     replication_factor: int
     ack_policy: AckPolicy
     durability: Durability
+    regions: list[str]
+    """Where its shards may live; empty: anywhere."""
     version: int
     created_version: int
     created_at: str
@@ -322,7 +324,7 @@ def tenant_view(tenant: Tenant) -> TenantView:
         tenant_id=tenant.tenant_id,
         display_name=tenant.display_name,
         description=tenant.description,
-        quotas=_quotas(tenant.quotas),
+        quotas=quotas_view(tenant.quotas),
         encryption=_encryption(tenant.encryption),
         version=tenant.version,
         created_version=tenant.created_version,
@@ -338,7 +340,7 @@ def namespace_view(namespace: Namespace) -> NamespaceView:
         namespace=namespace.namespace,
         display_name=namespace.display_name,
         description=namespace.description,
-        quotas=_quotas(namespace.quotas),
+        quotas=quotas_view(namespace.quotas),
         version=namespace.version,
         created_version=namespace.created_version,
         created_at=rfc3339(namespace.created_at_ms),
@@ -364,6 +366,7 @@ def stream_view(stream: Stream) -> StreamView:
         replication_factor=spec.replication_factor,
         ack_policy=spec.ack_policy,
         durability=spec.durability,
+        regions=list(spec.regions),
         version=stream.version,
         created_version=stream.created_version,
         created_at=rfc3339(stream.created_at_ms),
@@ -415,7 +418,8 @@ def token_revocation_view(revocation: TokenRevocation) -> TokenRevocationView:
     )
 
 
-def _quotas(quotas: Quotas | None) -> QuotasView | None:
+def quotas_view(quotas: Quotas | None) -> QuotasView | None:
+    """Render quotas."""
     if quotas is None:
         return None
     return QuotasView(

@@ -78,7 +78,7 @@ class DeleteNamespace(Conditional, frozen=True, omit_defaults=True, kw_only=True
 
 
 class CreateStream(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """Create a stream. Errors: not_found (tenant or namespace), conflict."""
+    """Create a stream. Errors: not_found (tenant or namespace), conflict, quota_exceeded."""
 
     tenant_id: str
     namespace: str

@@ -98,6 +98,8 @@ _ANSWERS: dict[type[AnyRequest], type] = {
     queries.ListStreams: queries.Listing,
     queries.GetCache: resources.Cache,
     queries.ListCaches: queries.Listing,
+    queries.GetUsage: queries.Usage,
+    queries.GetReportedUsage: brokers.ReportedUsage,
     queries.GetSnapshot: updates.SnapshotChunk,
     queries.WatchUpdates: updates.UpdateBatch,
     queries.GetFeedSnapshot: queries.FeedSnapshot,

@@ -12,7 +12,13 @@ from typing import Final
 import msgspec
 import structlog
 
-from felix.proto.brokers import BrokerMetrics, HealthAck, HealthStatus, ShardStatus
+from felix.proto.brokers import (
+    BrokerMetrics,
+    HealthAck,
+    HealthStatus,
+    NamespaceUsage,
+    ShardStatus,
+)
 from felix.proto.control_plane import Call
 from felix.proto.errors import BrokerFenced, DeadlineExceeded, FelixError, NotFound
 from felix.proto.placement_commands import DeregisterBroker, RegisterBroker
@@ -38,6 +44,8 @@ class Vitals(msgspec.Struct, frozen=True, kw_only=True):
     """Of every copy that the broker holds, as they are now."""
     health: Callable[[], HealthStatus] = HealthStatus
     metrics: Callable[[], BrokerMetrics] = BrokerMetrics
+    usage: Callable[[], Sequence[NamespaceUsage]] | None = None
+    """Of every namespace that the broker serves something of, as it is now; None: not counted."""
 
 
 class Reporter:
@@ -177,6 +185,7 @@ class Reporter:
             metrics=self._vitals.metrics(),
             shard_status=news.statuses,
             has_all_shards=news.is_all,
+            usage=None if self._vitals.usage is None else tuple(self._vitals.usage()),
         )
         ack = self._ask(report)
         assert isinstance(ack, HealthAck)

@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any, Final
 
-from felix.core.catalog import identity_queries
+from felix.core.catalog import identity_queries, quotas
 from felix.core.catalog.glob import matcher
 from felix.core.catalog.paging import PAGE_BYTES_MAX, invalid, size_of
 from felix.core.catalog.placement_tables import DELETED_STREAMS
@@ -21,6 +21,7 @@ from felix.proto.queries import (
     GetStream,
     GetTenant,
     GetTenantIdentity,
+    GetUsage,
     ListAllSigningKeys,
     ListBrokerCredentials,
     ListCaches,
@@ -126,6 +127,7 @@ _HANDLERS: Final[dict[type[AnyQuery], Callable[[Store, Any], Answer]]] = {
     GetTenantIdentity: identity_queries.tenant_identity,
     ListAllSigningKeys: identity_queries.all_signing_keys,
     ListBrokerCredentials: identity_queries.broker_credentials,
+    GetUsage: quotas.usage,
     GetNamespace: _get_namespace,
     ListNamespaces: _list_namespaces,
     GetStream: _get_stream,

@@ -34,6 +34,7 @@ DESCRIPTION_CHARS_MAX: Final = 4096
 SHARDS_MAX: Final = 65_536
 REPLICATION_FACTOR_MAX: Final = 255
 """A replica needs a broker of its own, and no Felix cluster has more brokers than this a zone."""
+REGIONS_MAX: Final = 100
 FEATURE_LEVEL_MAX: Final = 65_535
 NUMBER_MAX: Final = (1 << 63) - 1
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
@@ -111,6 +112,12 @@ def _check_spec(spec: StreamSpec) -> None:
     if not 1 <= spec.replication_factor <= REPLICATION_FACTOR_MAX:
         raise _failed("/spec/replication_factor", f"must be 1 to {REPLICATION_FACTOR_MAX}")
     _check_retention("/spec/retention", spec.retention)
+    if len(spec.regions) > REGIONS_MAX:
+        raise _failed("/spec/regions", f"must have at most {REGIONS_MAX} items")
+    for number, region in enumerate(spec.regions):
+        why = why_not_a_name(region)
+        if why:
+            raise _failed(f"/spec/regions/{number}", why)
 
 
 def _check_retention(pointer: str, retention: RetentionPolicy | None) -> None:
