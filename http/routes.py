@@ -36,6 +36,7 @@ from felix.http.route import (
     Parameter,
     Route,
 )
+from felix.http.setting_routes import SETTING_ROUTES
 from felix.http.streams import OneStream, Streams
 from felix.http.system import Info, OneRegion, Regions, SystemHealth, ThisNode
 from felix.http.tenants import OneTenant, Tenants
@@ -478,6 +479,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
     ),
     *BROKER_ROUTES,
+    *SETTING_ROUTES,
     *IDENTITY_ROUTES,
     _get(
         "/v1/audit",

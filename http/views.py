@@ -20,6 +20,12 @@ from felix.http.broker_views import (
     broker_view,
     placement_view,
 )
+from felix.http.setting_views import (
+    FeatureFlagView,
+    SettingView,
+    feature_flag_view,
+    setting_view,
+)
 from felix.http.spelling import CONSISTENCY_WORDS
 from felix.http.times import rfc3339
 from felix.proto.resources import (
@@ -189,6 +195,8 @@ ObjectView: TypeAlias = (
     | BrokerView
     | PlacementView
     | BridgeView
+    | SettingView
+    | FeatureFlagView
 )
 AnyObject = Annotated[
     object,
@@ -232,10 +240,11 @@ class MetadataView(msgspec.Struct, frozen=True, kw_only=True):
     caches: list[CacheView]
     signing_keys: list[SigningKeyView]
     token_revocations: list[TokenRevocationView]
-    placements: list[str] = []
-    """Always empty: this build places no shards."""
-    brokers: list[str] = []
-    """Always empty: this build registers no brokers."""
+    placements: list[PlacementView]
+    brokers: list[BrokerView]
+    bridges: list[BridgeView]
+    settings: list[SettingView]
+    feature_flags: list[FeatureFlagView]
 
 
 class SnapshotView(msgspec.Struct, frozen=True, kw_only=True):
@@ -447,4 +456,6 @@ _VIEWS: Final[dict[ResourceKind, Callable[[Any], ObjectView]]] = {
     "Broker": broker_view,
     "ShardPlacement": placement_view,
     "Bridge": bridge_view,
+    "ClusterSetting": setting_view,
+    "FeatureFlag": feature_flag_view,
 }

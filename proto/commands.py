@@ -22,6 +22,7 @@ from felix.proto.resources import (
     RetentionPolicy,
     StreamSpec,
 )
+from felix.proto.setting_commands import SettingCommand
 
 
 class CreateTenant(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -347,6 +348,7 @@ class SetFeatureLevel(Command, frozen=True, omit_defaults=True, kw_only=True, gc
 
 AnyCommand: TypeAlias = (
     PlacementCommand
+    | SettingCommand
     | CreateTenant
     | UpdateTenant
     | DeleteTenant

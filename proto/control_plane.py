@@ -19,6 +19,7 @@ from felix.proto import (
     queries,
     reports,
     resources,
+    setting_commands,
     updates,
 )
 from felix.proto.commands import Deleted, FeatureLevel
@@ -131,6 +132,14 @@ _ANSWERS: dict[type[AnyRequest], type] = {
     placement_commands.PurgeStream: Deleted,
     placement_commands.PutBridge: resources.Bridge,
     placement_commands.DeleteBridge: Deleted,
+    setting_commands.PutSetting: resources.ClusterSetting,
+    setting_commands.DeleteSetting: Deleted,
+    setting_commands.PutFeatureFlag: resources.FeatureFlag,
+    setting_commands.DeleteFeatureFlag: Deleted,
+    queries.ListSettings: queries.Listing,
+    queries.GetSetting: resources.ClusterSetting,
+    queries.ListFeatureFlags: queries.Listing,
+    queries.GetFeatureFlag: resources.FeatureFlag,
     queries.GetBroker: resources.Broker,
     queries.ListBrokers: queries.Listing,
     queries.GetPlacement: resources.ShardPlacement,

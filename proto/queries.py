@@ -312,6 +312,26 @@ class WaitForBrokers(Query, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     """How many; 0: all that are not down."""
 
 
+class ListSettings(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Listing` of those that are set."""
+
+
+class GetSetting(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `ClusterSetting`; not_found also where it is not set."""
+
+    name: str
+
+
+class ListFeatureFlags(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Listing`."""
+
+
+class GetFeatureFlag(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `FeatureFlag`."""
+
+    name: str
+
+
 AnyQuery: TypeAlias = (
     GetTenant
     | ListTenants
@@ -346,6 +366,10 @@ AnyQuery: TypeAlias = (
     | PlanRebalance
     | GetBrokersHealth
     | WaitForBrokers
+    | ListSettings
+    | GetSetting
+    | ListFeatureFlags
+    | GetFeatureFlag
 )
 
 

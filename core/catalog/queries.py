@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any, Final
 
-from felix.core.catalog import identity_queries, quotas
+from felix.core.catalog import identity_queries, quotas, settings
 from felix.core.catalog.glob import matcher
 from felix.core.catalog.paging import PAGE_BYTES_MAX, invalid, size_of
 from felix.core.catalog.placement_tables import DELETED_STREAMS
@@ -17,7 +17,9 @@ from felix.proto.names import NAME_CHARS_MAX
 from felix.proto.queries import (
     AnyQuery,
     GetCache,
+    GetFeatureFlag,
     GetNamespace,
+    GetSetting,
     GetStream,
     GetTenant,
     GetTenantIdentity,
@@ -25,8 +27,10 @@ from felix.proto.queries import (
     ListAllSigningKeys,
     ListBrokerCredentials,
     ListCaches,
+    ListFeatureFlags,
     Listing,
     ListNamespaces,
+    ListSettings,
     ListStreams,
     ListTenants,
     Paged,
@@ -134,4 +138,8 @@ _HANDLERS: Final[dict[type[AnyQuery], Callable[[Store, Any], Answer]]] = {
     ListStreams: _list_streams,
     GetCache: _get_cache,
     ListCaches: _list_caches,
+    GetSetting: settings.get,
+    ListSettings: settings.page,
+    GetFeatureFlag: settings.get,
+    ListFeatureFlags: settings.page,
 }

@@ -12,6 +12,7 @@ import msgspec
 
 from felix.core.catalog.identity_validation import check_identity
 from felix.core.catalog.placement_validation import check_placement
+from felix.core.catalog.setting_validation import check_settings
 from felix.proto.command import Command, Conditional
 from felix.proto.commands import (
     BootstrapTenant,
@@ -71,6 +72,7 @@ def check(command: Command) -> None:
                 raise _failed("/level", f"must be 1 to {FEATURE_LEVEL_MAX}")
     check_identity(command)
     check_placement(command)
+    check_settings(command)
 
 
 def check_idempotency_key(key: str | None) -> None:

@@ -21,7 +21,7 @@ from felix.core.catalog.audit import (
 from felix.core.catalog.audit_subjects import subject_of
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.dump import restore
-from felix.proto import commands, placement_commands
+from felix.proto import commands, placement_commands, setting_commands
 from felix.proto.brokers import MovePlan, PlannedMove
 from felix.proto.codec import encode
 from felix.proto.commands import (
@@ -377,6 +377,10 @@ SUBJECTS = {
     placement_commands.AbandonShard: "shard:stream/1",
     placement_commands.PurgeStream: "stream:stream",
     placement_commands.PutBridge: "bridge:name",
+    setting_commands.PutSetting: 'setting:name "value"',
+    setting_commands.DeleteSetting: "setting:name",
+    setting_commands.PutFeatureFlag: "flag:name on",
+    setting_commands.DeleteFeatureFlag: "flag:name",
 }
 
 
@@ -414,6 +418,10 @@ def _members(kind: type[msgspec.Struct]) -> dict[str, Any]:
             values[field.name] = SECRET
         elif field.name == "level":
             values[field.name] = 1
+        elif field.name == "enabled":
+            values[field.name] = True
+        elif field.name == "value":
+            values[field.name] = "value"
         elif field.name == "issuer":
             values[field.name] = {"issuer": "issuer", "audiences": ["a"]}
         elif field.name == "grant":
