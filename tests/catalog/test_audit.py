@@ -405,6 +405,9 @@ def filled(kind: type[AnyCommand]) -> AnyCommand:
     return msgspec.convert({"type": kind.__name__} | _members(kind), kind)
 
 
+PLAIN: dict[str, Any] = {"level": 1, "enabled": True, "value": "value"}
+
+
 def _members(kind: type[msgspec.Struct]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(kind):
@@ -416,12 +419,8 @@ def _members(kind: type[msgspec.Struct]) -> dict[str, Any]:
             values[field.name] = field.name
         elif field.type is bytes:
             values[field.name] = SECRET
-        elif field.name == "level":
-            values[field.name] = 1
-        elif field.name == "enabled":
-            values[field.name] = True
-        elif field.name == "value":
-            values[field.name] = "value"
+        elif field.name in PLAIN:
+            values[field.name] = PLAIN[field.name]
         elif field.name == "issuer":
             values[field.name] = {"issuer": "issuer", "audiences": ["a"]}
         elif field.name == "grant":
