@@ -49,6 +49,7 @@ from felix.proto.placement_commands import ChangeBrokerStatus, RegisterBroker
 from felix.proto.queries import (
     GetBrokersHealth,
     GetPlacementPlan,
+    GetReportedUsage,
     PlanRebalance,
     WaitForBrokers,
 )
@@ -139,7 +140,7 @@ class BrokerRelay:
         actor = self._monitor
         if isinstance(asked, Report):
             message = self._reported(token, asked, catalog)
-        elif isinstance(asked, GetBrokersHealth):
+        elif isinstance(asked, GetBrokersHealth | GetReportedUsage):
             message = HealthAsked(token, asked, _brokers_of(catalog))
         elif isinstance(asked, GetPlacementPlan):
             actor = self._planner

@@ -30,6 +30,7 @@ from felix.proto.placement_commands import (
     PurgeStream,
     RemoveBroker,
 )
+from felix.proto.setting_commands import DeleteFeatureFlag, DeleteSetting
 
 CHECK_S: Final = 1.0
 CLEAR_FACTOR: Final = 1.5
@@ -40,8 +41,10 @@ FREEING: Final = (
     DeleteBridge,
     DeleteBrokerCredential,
     DeleteCache,
+    DeleteFeatureFlag,
     DeleteIssuer,
     DeleteNamespace,
+    DeleteSetting,
     DeleteStream,
     DeleteTenant,
     PurgeStream,

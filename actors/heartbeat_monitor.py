@@ -41,6 +41,7 @@ from felix.proto.brokers import AppliedBy, HealthAck
 from felix.proto.errors import FelixError
 from felix.proto.ids import Term
 from felix.proto.placement_commands import ChangeBrokerStatus, ChangeInSync
+from felix.proto.queries import GetReportedUsage
 from felix.proto.resources import Key
 from felix.transport.socket_actor import SocketActor, handles
 
@@ -183,7 +184,11 @@ class HeartbeatMonitor(SocketActor):
         self._take_in(lead, message.catalog)
         now, version = time.monotonic(), message.catalog.version
         try:
-            answer = brokers_health(lead.beats, lead.reports, version, now, message.query.broker_id)
+            answer = (
+                lead.reports.usage(message.query.tenant_id, message.query.namespace)
+                if isinstance(message.query, GetReportedUsage)
+                else brokers_health(lead.beats, lead.reports, version, now, message.query.broker_id)
+            )
         except FelixError as error:
             tell_if_alive(lead.raft, BrokerAnswer(message.token, error))
         else:

@@ -12,7 +12,7 @@ from felix.core.brokers.heartbeats import BrokerSeen
 from felix.core.brokers.reports import DrainedShard, Shard
 from felix.core.catalog.catalog import Catalog
 from felix.core.catalog.planning import Places, Whole, Work
-from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck, PlacementPlan
+from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck, PlacementPlan, ReportedUsage
 from felix.proto.commands import AnyCommand
 from felix.proto.errors import FelixError
 from felix.proto.identity import IssuerProbe, Jwks
@@ -20,6 +20,7 @@ from felix.proto.ids import Epoch, Index, NodeId, Term
 from felix.proto.queries import (
     GetBrokersHealth,
     GetPlacementPlan,
+    GetReportedUsage,
     PlanRebalance,
     ProbeIssuer,
     WaitForBrokers,
@@ -160,7 +161,7 @@ class HealthAsked(msgspec.Struct, frozen=True):
     """From RaftNode: a query; it gets `BrokerAnswer`."""
 
     token: int
-    query: GetBrokersHealth
+    query: GetBrokersHealth | GetReportedUsage
     catalog: CatalogRead
 
 
@@ -200,7 +201,7 @@ class BrokerAnswer(msgspec.Struct, frozen=True):
     """To RaftNode: the answer to one of these."""
 
     token: int
-    result: HealthAck | BrokersHealth | AppliedBy | PlacementPlan | FelixError
+    result: HealthAck | BrokersHealth | AppliedBy | PlacementPlan | ReportedUsage | FelixError
 
 
 class GetReports(msgspec.Struct, frozen=True):

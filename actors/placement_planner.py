@@ -119,7 +119,6 @@ class PlacementPlanner(SocketActor):
         """`monitor` gives the HeartbeatMonitor that there is now."""
         super().__init__(failed)
         self._times = times
-        self._limits = StepLimits(moves_per_broker=times.moves_per_broker)
         self._monitor = monitor
         self._shared = shared
         self._now: _Lead | None = None
@@ -182,7 +181,7 @@ class PlacementPlanner(SocketActor):
             _drained(reports),
             now_ms,
             work.settings,
-            self._limits,
+            StepLimits(moves_per_broker=work.moves_per_broker or self._times.moves_per_broker),
         )
         if steps:
             commands.append(AdvanceMoves(items=steps[:ADVANCES_MAX]))
@@ -209,6 +208,8 @@ class PlacementPlanner(SocketActor):
         down = [row for row in work.fleet.brokers if row.status == "down"]
         lead.down_since = {one.broker_id: lead.down_since.get(one.broker_id, now) for one in down}
         after_s = self._times.rebuild_after_s
+        if work.rebuild_after_ms is not None:
+            after_s = work.rebuild_after_ms / 1000
         dead = [
             one.broker_id
             for one in down

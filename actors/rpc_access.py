@@ -11,7 +11,14 @@ from typing import Final, TypeAlias
 import msgspec
 
 from felix.core.catalog.broker_changes import id_of
-from felix.proto import cluster, commands, placement_commands, queries, reports
+from felix.proto import (
+    cluster,
+    commands,
+    placement_commands,
+    queries,
+    reports,
+    setting_commands,
+)
 from felix.proto.cluster import Operation
 from felix.proto.command import Command
 from felix.proto.errors import DECIDED_AT_APPLY, FelixError, Forbidden, Unauthorized
@@ -72,6 +79,8 @@ MAY: Final[Mapping[type[msgspec.Struct], Roles]] = {
     queries.ListStreams: OPERATORS,
     queries.GetCache: OPERATORS,
     queries.ListCaches: OPERATORS,
+    queries.GetUsage: OPERATORS,
+    queries.GetReportedUsage: OPERATORS,
     queries.GetFeedSnapshot: OPERATORS,
     queries.GetFeedChanges: OPERATORS,
     queries.GetAudit: OPERATORS,
@@ -104,6 +113,14 @@ MAY: Final[Mapping[type[msgspec.Struct], Roles]] = {
     placement_commands.PlaceShards: NODES,  # what the leader decides
     placement_commands.ChangeInSync: NODES,  # what the leader decides
     placement_commands.AdvanceMoves: NODES,  # what the leader decides
+    setting_commands.PutSetting: OPERATORS,
+    setting_commands.DeleteSetting: OPERATORS,
+    setting_commands.PutFeatureFlag: OPERATORS,
+    setting_commands.DeleteFeatureFlag: OPERATORS,
+    queries.ListSettings: OPERATORS,
+    queries.GetSetting: OPERATORS,
+    queries.ListFeatureFlags: OPERATORS,
+    queries.GetFeatureFlag: OPERATORS,
     queries.GetBroker: OPERATORS,
     queries.ListBrokers: OPERATORS,
     queries.GetPlacement: OPERATORS,

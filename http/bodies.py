@@ -103,6 +103,8 @@ class NewStream(msgspec.Struct, frozen=True):
     durability: Durability | None = None
     replication_factor: U32 | None = None
     ack_policy: AckPolicy | None = None
+    regions: list[str] | None = None
+    """Where its shards may live, the first one preferred for leaders; absent: anywhere."""
 
 
 class StreamPatch(msgspec.Struct, frozen=True):

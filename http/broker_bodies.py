@@ -7,7 +7,14 @@ from typing import Annotated
 import msgspec
 
 from felix.http.bodies import U63
-from felix.proto.brokers import BrokerMetrics, HealthStatus, MoveKind, ShardRole, Strategy
+from felix.proto.brokers import (
+    BrokerMetrics,
+    HealthStatus,
+    MoveKind,
+    NamespaceUsage,
+    ShardRole,
+    Strategy,
+)
 
 ShardNumber = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
@@ -68,6 +75,7 @@ class HealthReport(msgspec.Struct, frozen=True):
     applied_version: U63 = 0
     applied_epoch: U63 = 0
     applied_digest: str = ""
+    usage: list[NamespaceUsage] | None = None
 
 
 class Epoch(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import falcon
 
@@ -41,9 +41,11 @@ from felix.proto.placement_commands import (
     RemoveBroker,
     UpdateBroker,
 )
-from felix.proto.queries import GetBroker, GetBrokersHealth, ListBrokers
+from felix.proto.queries import AnyQuery, GetBroker, GetBrokersHealth, ListBrokers
 from felix.proto.reports import ReportHealth
 from felix.proto.resources import Broker
+
+T = TypeVar("T")
 
 _OF_THE_CATALOG: Final = ("X-Felix-Version", "X-Felix-Age-Ms")
 
@@ -168,6 +170,7 @@ class BrokerHealthReport:
             metrics=body.metrics,
             shard_status=shards,
             has_all_shards=body.has_all_shards,
+            usage=None if body.usage is None else tuple(body.usage),
             applied_version=body.applied_version,
             applied_epoch=body.applied_epoch,
             applied_digest=body.applied_digest,
@@ -210,15 +213,23 @@ class BrokerDeregistration:
 def health_of(
     desk: Desk, req: falcon.Request, resp: falcon.Response, broker_id: str = ""
 ) -> BrokersHealth:
-    """Ask the leader how brokers do; without one nothing is known.
+    """Ask the leader how brokers do; without one nothing is known."""
+    query = GetBrokersHealth(broker_id=broker_id)
+    return aside(desk, req, resp, query, BrokersHealth) or BrokersHealth([])
+
+
+def aside(
+    desk: Desk, req: falcon.Request, resp: falcon.Response, query: AnyQuery, wanted: type[T]
+) -> T | None:
+    """Ask what the leader knows beside the catalog; None: there is nobody to ask.
 
     The headers go on to speak of the catalog that was read before.
     """
     said = {name: resp.get_header(name) for name in _OF_THE_CATALOG}
     try:
-        return desk.ask(req, resp, GetBrokersHealth(broker_id=broker_id), BrokersHealth)
+        return desk.ask(req, resp, query, wanted)
     except FelixError:
-        return BrokersHealth([])
+        return None
     finally:
         resp.set_headers({name: value for name, value in said.items() if value is not None})
 

@@ -10,7 +10,7 @@ from typing import Final
 import falcon
 import msgspec
 
-from felix.proto import commands
+from felix.proto import commands, setting_commands
 from felix.proto.brokers import AppliedBy
 from felix.proto.command import Command
 from felix.proto.errors import Overloaded
@@ -28,6 +28,10 @@ AWAITABLE: Final[tuple[type[Command], ...]] = (
     commands.CreateCache,
     commands.UpdateCache,
     commands.DeleteCache,
+    setting_commands.PutSetting,
+    setting_commands.DeleteSetting,
+    setting_commands.PutFeatureFlag,
+    setting_commands.DeleteFeatureFlag,
 )
 WAIT_MS_DEFAULT: Final = 10_000
 WAIT_MS_MAX: Final = 60_000

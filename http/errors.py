@@ -22,6 +22,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "unsupported_version": 400,
     "unauthorized": 401,
     "forbidden": 403,
+    "quota_exceeded": 403,
     "not_found": 404,
     "not_enabled": 404,
     "method_not_allowed": 405,

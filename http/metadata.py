@@ -8,7 +8,9 @@ from typing import Final
 import falcon
 import msgspec
 
+from felix.http.broker_views import BridgeView, BrokerView, PlacementView
 from felix.http.desk import Desk, answer, integer_of
+from felix.http.setting_views import FeatureFlagView, SettingView
 from felix.http.views import (
     CacheView,
     MetadataView,
@@ -51,6 +53,11 @@ class MetadataSnapshot:
             caches=[item for item in objects if isinstance(item, CacheView)],
             signing_keys=[item for item in objects if isinstance(item, SigningKeyView)],
             token_revocations=[item for item in objects if isinstance(item, TokenRevocationView)],
+            placements=[item for item in objects if isinstance(item, PlacementView)],
+            brokers=[item for item in objects if isinstance(item, BrokerView)],
+            bridges=[item for item in objects if isinstance(item, BridgeView)],
+            settings=[item for item in objects if isinstance(item, SettingView)],
+            feature_flags=[item for item in objects if isinstance(item, FeatureFlagView)],
         )
         resp.set_header("X-Felix-Version", str(first.version))
         answer(

@@ -9,6 +9,7 @@ from felix.http.bodies import NamespacePatch, NewNamespace
 from felix.http.deletions import Preview, demand_version
 from felix.http.desk import Desk, answer, expected_version_of, flag_of, page_size_of, text_of
 from felix.http.spelling import quotas
+from felix.http.usage import require_right_to_quotas
 from felix.http.views import NamespacePage, namespace_view
 from felix.proto.commands import CreateNamespace, Deleted, DeleteNamespace, UpdateNamespace
 from felix.proto.permissions import Object
@@ -77,6 +78,8 @@ class OneNamespace:
     ) -> None:
         """Change."""
         body = self._desk.read(req, NamespacePatch)
+        if body.quotas is not None:
+            require_right_to_quotas(req.context.caller, tenant_id, of_namespace=True)
         command = UpdateNamespace(
             tenant_id=tenant_id,
             namespace=namespace,

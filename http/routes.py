@@ -37,9 +37,11 @@ from felix.http.route import (
     Parameter,
     Route,
 )
+from felix.http.setting_routes import SETTING_ROUTES
 from felix.http.streams import OneStream, Streams
 from felix.http.system import Info, OneRegion, Regions, SystemHealth, ThisNode
 from felix.http.tenants import OneTenant, Tenants
+from felix.http.usage import UsageOfNamespace, UsageOfTenant, UsageView
 from felix.proto.queries import Feed
 
 _TENANT: Final = "/v1/tenants/{tenant_id}"
@@ -361,6 +363,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         "tenant.manage",
         "tenant:{tenant_id}",
     ),
+    _get(
+        _TENANT + "/usage",
+        UsageOfTenant,
+        "get_tenant_usage",
+        "What a tenant may have and has",
+        UsageView,
+        access=Access("caller", object="tenant:{tenant_id}"),
+        refusals=(404,),
+        parameters=(CONSISTENCY,),
+    ),
     *_collection(
         _TENANT + "/namespaces",
         Namespaces,
@@ -379,6 +391,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         views.NamespaceView,
         "ns.manage",
         "namespace:{tenant_id}/{namespace}",
+    ),
+    _get(
+        _NAMESPACE + "/usage",
+        UsageOfNamespace,
+        "get_namespace_usage",
+        "What a namespace may have and has",
+        UsageView,
+        access=Access("caller", object="namespace:{tenant_id}/{namespace}"),
+        refusals=(404,),
+        parameters=(CONSISTENCY,),
     ),
     *_collection(
         _NAMESPACE + "/streams",
@@ -466,6 +488,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
     ),
     *BROKER_ROUTES,
+    *SETTING_ROUTES,
     *IDENTITY_ROUTES,
     _get(
         "/v1/audit",

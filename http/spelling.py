@@ -70,6 +70,7 @@ def stream_spec(body: NewStream) -> StreamSpec:
         ack_policy=_ack_policy(body.consistency, body.ack_policy) or _DEFAULTS.ack_policy,
         kind=body.kind or _DEFAULTS.kind,
         delivery=body.delivery or _DEFAULTS.delivery,
+        regions=tuple(dict.fromkeys(body.regions or ())),
     )
 
 

@@ -8,6 +8,7 @@ from felix.http.bodies import NewTenant, TenantPatch
 from felix.http.deletions import Preview, demand_version
 from felix.http.desk import Desk, answer, expected_version_of, flag_of, page_size_of, text_of
 from felix.http.spelling import encryption, quotas
+from felix.http.usage import require_right_to_quotas
 from felix.http.views import TenantPage, tenant_view
 from felix.proto.commands import CreateTenant, Deleted, DeleteTenant, UpdateTenant
 from felix.proto.queries import GetTenant, ListTenants
@@ -68,6 +69,8 @@ class OneTenant:
     def on_patch(self, req: falcon.Request, resp: falcon.Response, tenant_id: str) -> None:
         """Change."""
         body = self._desk.read(req, TenantPatch)
+        if body.quotas is not None:
+            require_right_to_quotas(req.context.caller, tenant_id, of_namespace=False)
         command = UpdateTenant(
             tenant_id=tenant_id,
             display_name=body.display_name,

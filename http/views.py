@@ -20,6 +20,12 @@ from felix.http.broker_views import (
     broker_view,
     placement_view,
 )
+from felix.http.setting_views import (
+    FeatureFlagView,
+    SettingView,
+    feature_flag_view,
+    setting_view,
+)
 from felix.http.spelling import CONSISTENCY_WORDS
 from felix.http.times import rfc3339
 from felix.proto.resources import (
@@ -111,6 +117,8 @@ class StreamView(msgspec.Struct, frozen=True, kw_only=True):
     replication_factor: int
     ack_policy: AckPolicy
     durability: Durability
+    regions: list[str]
+    """Where its shards may live; empty: anywhere."""
     version: int
     created_version: int
     created_at: str
@@ -187,6 +195,8 @@ ObjectView: TypeAlias = (
     | BrokerView
     | PlacementView
     | BridgeView
+    | SettingView
+    | FeatureFlagView
 )
 AnyObject = Annotated[
     object,
@@ -230,10 +240,11 @@ class MetadataView(msgspec.Struct, frozen=True, kw_only=True):
     caches: list[CacheView]
     signing_keys: list[SigningKeyView]
     token_revocations: list[TokenRevocationView]
-    placements: list[str] = []
-    """Always empty: this build places no shards."""
-    brokers: list[str] = []
-    """Always empty: this build registers no brokers."""
+    placements: list[PlacementView]
+    brokers: list[BrokerView]
+    bridges: list[BridgeView]
+    settings: list[SettingView]
+    feature_flags: list[FeatureFlagView]
 
 
 class SnapshotView(msgspec.Struct, frozen=True, kw_only=True):
@@ -322,7 +333,7 @@ def tenant_view(tenant: Tenant) -> TenantView:
         tenant_id=tenant.tenant_id,
         display_name=tenant.display_name,
         description=tenant.description,
-        quotas=_quotas(tenant.quotas),
+        quotas=quotas_view(tenant.quotas),
         encryption=_encryption(tenant.encryption),
         version=tenant.version,
         created_version=tenant.created_version,
@@ -338,7 +349,7 @@ def namespace_view(namespace: Namespace) -> NamespaceView:
         namespace=namespace.namespace,
         display_name=namespace.display_name,
         description=namespace.description,
-        quotas=_quotas(namespace.quotas),
+        quotas=quotas_view(namespace.quotas),
         version=namespace.version,
         created_version=namespace.created_version,
         created_at=rfc3339(namespace.created_at_ms),
@@ -364,6 +375,7 @@ def stream_view(stream: Stream) -> StreamView:
         replication_factor=spec.replication_factor,
         ack_policy=spec.ack_policy,
         durability=spec.durability,
+        regions=list(spec.regions),
         version=stream.version,
         created_version=stream.created_version,
         created_at=rfc3339(stream.created_at_ms),
@@ -415,7 +427,8 @@ def token_revocation_view(revocation: TokenRevocation) -> TokenRevocationView:
     )
 
 
-def _quotas(quotas: Quotas | None) -> QuotasView | None:
+def quotas_view(quotas: Quotas | None) -> QuotasView | None:
+    """Render quotas."""
     if quotas is None:
         return None
     return QuotasView(
@@ -443,4 +456,6 @@ _VIEWS: Final[dict[ResourceKind, Callable[[Any], ObjectView]]] = {
     "Broker": broker_view,
     "ShardPlacement": placement_view,
     "Bridge": bridge_view,
+    "ClusterSetting": setting_view,
+    "FeatureFlag": feature_flag_view,
 }

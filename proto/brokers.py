@@ -178,6 +178,18 @@ class BrokerMetrics(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     memory_bytes: int = 0
 
 
+class NamespaceUsage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What a broker counts against the quotas of one namespace, and so of its tenant."""
+
+    tenant_id: str
+    namespace: str
+    publish_per_s: float = 0.0
+    subscribe_connections: int = 0
+    storage_bytes: int = 0
+    """Of the copies that it has: those on other brokers count there."""
+    cache_bytes: int = 0
+
+
 class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """What a broker says of one copy that it holds (seed, `ShardStatus`)."""
 
@@ -225,6 +237,17 @@ class BrokersHealth(msgspec.Struct, frozen=True, tag_field="type"):
     items: list[BrokerHealth]
     judging_after_ms: int = 0
     """A new leader judges nobody before this time has passed."""
+
+
+class ReportedUsage(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    """The answer to `GetReportedUsage`: sums over the brokers that have said something."""
+
+    brokers: int = 0
+    """How many have; 0: nothing is known."""
+    publish_per_s: float = 0.0
+    subscribe_connections: int = 0
+    storage_bytes: int = 0
+    cache_bytes: int = 0
 
 
 class HealthAck(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
@@ -299,4 +322,6 @@ class MoveAdvance(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     blocked_by: str = ""
 
 
-AnyBrokerAnswer: TypeAlias = BrokersHealth | HealthAck | AppliedBy | ShardMoves | PlacementPlan
+AnyBrokerAnswer: TypeAlias = (
+    BrokersHealth | HealthAck | AppliedBy | ShardMoves | PlacementPlan | ReportedUsage
+)

@@ -22,6 +22,7 @@ from felix.proto.resources import (
     RetentionPolicy,
     StreamSpec,
 )
+from felix.proto.setting_commands import SettingCommand
 
 
 class CreateTenant(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -78,7 +79,7 @@ class DeleteNamespace(Conditional, frozen=True, omit_defaults=True, kw_only=True
 
 
 class CreateStream(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """Create a stream. Errors: not_found (tenant or namespace), conflict."""
+    """Create a stream. Errors: not_found (tenant or namespace), conflict, quota_exceeded."""
 
     tenant_id: str
     namespace: str
@@ -347,6 +348,7 @@ class SetFeatureLevel(Command, frozen=True, omit_defaults=True, kw_only=True, gc
 
 AnyCommand: TypeAlias = (
     PlacementCommand
+    | SettingCommand
     | CreateTenant
     | UpdateTenant
     | DeleteTenant

@@ -132,6 +132,12 @@ class Conflict(NotApplied):
     code = "conflict"
 
 
+class QuotaExceeded(NotApplied):
+    """A quota leaves no room; `details` has `quota`, `scope`, `of`, `limit`, `used`, `deleted`."""
+
+    code = "quota_exceeded"
+
+
 class PreconditionFailed(NotApplied):
     """`expected_version` is not the version that last changed the object."""
 
@@ -295,7 +301,7 @@ BY_CODE: dict[str, type[FelixError]] = _families(FelixError)
 
 DECIDED_AT_APPLY: Final = frozenset({
     "already_exists", "already_initialized", "conflict", "forbidden", "key_reused", "key_state",
-    "last_admin", "not_found", "precondition_failed", "unauthorized",
+    "last_admin", "not_found", "precondition_failed", "quota_exceeded", "unauthorized",
 })  # fmt: skip
 """With one of these a command that was proposed is in the audit trail already: it was applied."""
 

@@ -16,7 +16,7 @@ from felix.proto.identity import (
     Jwks,
     SigningKeyPage,
 )
-from felix.proto.resources import Key, Resource
+from felix.proto.resources import Key, Quotas, Resource
 from felix.proto.updates import SnapshotChunk, UpdateBatch
 
 PAGE_SIZE_DEFAULT = 1000
@@ -95,6 +95,21 @@ class ListCaches(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False)
 
     tenant_id: str
     namespace: str
+
+
+class GetUsage(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What a tenant, or one of its namespaces, may have and has. Answer: `Usage`."""
+
+    tenant_id: str
+    namespace: str = ""
+    """Empty: the whole tenant."""
+
+
+class GetReportedUsage(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What brokers have reported of a tenant or namespace. The leader answers: `ReportedUsage`."""
+
+    tenant_id: str
+    namespace: str = ""
 
 
 class GetSnapshot(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -298,6 +313,26 @@ class WaitForBrokers(Query, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     """How many; 0: all that are not down."""
 
 
+class ListSettings(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Listing` of those that are set."""
+
+
+class GetSetting(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `ClusterSetting`; not_found also where it is not set."""
+
+    name: str
+
+
+class ListFeatureFlags(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `Listing`."""
+
+
+class GetFeatureFlag(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Answer: `FeatureFlag`."""
+
+    name: str
+
+
 AnyQuery: TypeAlias = (
     GetTenant
     | ListTenants
@@ -307,6 +342,8 @@ AnyQuery: TypeAlias = (
     | ListStreams
     | GetCache
     | ListCaches
+    | GetUsage
+    | GetReportedUsage
     | GetSnapshot
     | WatchUpdates
     | GetFeedSnapshot
@@ -330,10 +367,16 @@ AnyQuery: TypeAlias = (
     | PlanRebalance
     | GetBrokersHealth
     | WaitForBrokers
+    | ListSettings
+    | GetSetting
+    | ListFeatureFlags
+    | GetFeatureFlag
 )
 
 
-LeaderQuery: TypeAlias = GetBrokersHealth | WaitForBrokers | GetPlacementPlan | PlanRebalance
+LeaderQuery: TypeAlias = (
+    GetBrokersHealth | WaitForBrokers | GetPlacementPlan | PlanRebalance | GetReportedUsage
+)
 """What only the leader knows."""
 
 
@@ -343,6 +386,22 @@ class Listing(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True)
     items: list[Resource]
     next_page_token: str = ""
     """Empty on the last page."""
+
+
+class Usage(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
+    """What the control plane itself counts. The answer to `GetUsage`."""
+
+    tenant_id: str
+    namespace: str = ""
+    quotas: Quotas | None = None
+    namespaces: int = 0
+    """Of a tenant."""
+    streams: int = 0
+    """Those whose deletion can be taken back included."""
+    deleted_streams: int = 0
+    caches: int = 0
+    streams_left: int | None = None
+    """How many streams may still be made, under all quotas that hold there; None: any number."""
 
 
 class FeedChange(msgspec.Struct, frozen=True):
@@ -437,6 +496,7 @@ class BackupPiece(msgspec.Struct, frozen=True, tag_field="type"):
 
 AnyAnswer: TypeAlias = (
     Listing
+    | Usage
     | SnapshotChunk
     | UpdateBatch
     | FeedSnapshot

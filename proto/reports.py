@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from felix.proto.brokers import BrokerMetrics, HealthStatus, ShardStatus
+from felix.proto.brokers import BrokerMetrics, HealthStatus, NamespaceUsage, ShardStatus
 
 
 class Report(
@@ -34,6 +34,8 @@ class ReportHealth(Report, frozen=True, omit_defaults=True, kw_only=True, gc=Fal
     """Copies of which there is something new to say since the last acknowledged report."""
     has_all_shards: bool = False
     """`shard_status` lists every copy that the broker holds: what is missing, it does not hold."""
+    usage: tuple[NamespaceUsage, ...] | None = None
+    """Of every namespace that the broker serves something of; None: as it said before."""
 
 
 class ReportApplied(Report, frozen=True, omit_defaults=True, kw_only=True, gc=False):

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from felix.proto.brokers import BrokerCapacity, BrokerStatus, Placement, StreamName
+from felix.proto.settings import SettingRule, SettingValue
 
 StreamKind = Literal["Stream", "Queue", "Cache"]
 Durability = Literal["ephemeral", "durable"]
@@ -242,6 +243,38 @@ class Bridge(Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="k
         return (self.name,)
 
 
+class ClusterSetting(
+    Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", gc=False
+):
+    """A setting of the whole cluster that somebody has set (seed, "RAFT Scope")."""
+
+    name: str
+    value: SettingValue
+    """Durations are milliseconds."""
+    rule: SettingRule | None = None
+    """What it may be; None: it is one of the control plane's own, `felix.proto.settings.OWN`."""
+
+    @property
+    def key(self) -> Key:
+        """The names that lead here."""
+        return (self.name,)
+
+
+class FeatureFlag(
+    Record, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", gc=False
+):
+    """A feature of brokers that is switched for all of them at once (seed, "RAFT Scope")."""
+
+    name: str
+    enabled: bool = False
+    description: str = ""
+
+    @property
+    def key(self) -> Key:
+        """The names that lead here."""
+        return (self.name,)
+
+
 Resource: TypeAlias = (
     Tenant
     | Namespace
@@ -252,6 +285,8 @@ Resource: TypeAlias = (
     | Broker
     | ShardPlacement
     | Bridge
+    | ClusterSetting
+    | FeatureFlag
 )
 ResourceKind = Literal[
     "Tenant",
@@ -263,6 +298,8 @@ ResourceKind = Literal[
     "Broker",
     "ShardPlacement",
     "Bridge",
+    "ClusterSetting",
+    "FeatureFlag",
 ]
 
 RESOURCE_TYPES: dict[ResourceKind, type[Resource]] = {
@@ -275,6 +312,8 @@ RESOURCE_TYPES: dict[ResourceKind, type[Resource]] = {
     "Broker": Broker,
     "ShardPlacement": ShardPlacement,
     "Bridge": Bridge,
+    "ClusterSetting": ClusterSetting,
+    "FeatureFlag": FeatureFlag,
 }
 """In the order in which a snapshot lists them: parents before children."""
 

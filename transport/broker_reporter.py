@@ -12,7 +12,13 @@ from typing import Final
 import msgspec
 import structlog
 
-from felix.proto.brokers import BrokerMetrics, HealthAck, HealthStatus, ShardStatus
+from felix.proto.brokers import (
+    BrokerMetrics,
+    HealthAck,
+    HealthStatus,
+    NamespaceUsage,
+    ShardStatus,
+)
 from felix.proto.control_plane import Call
 from felix.proto.errors import (
     FENCED_REPLACED,
@@ -48,6 +54,8 @@ class Vitals(msgspec.Struct, frozen=True, kw_only=True):
     """Of every copy that the broker holds, as they are now."""
     health: Callable[[], HealthStatus] = HealthStatus
     metrics: Callable[[], BrokerMetrics] = BrokerMetrics
+    usage: Callable[[], Sequence[NamespaceUsage]] | None = None
+    """Of every namespace that the broker serves something of, as it is now; None: not counted."""
 
 
 class Reporter:
@@ -205,6 +213,7 @@ class Reporter:
             metrics=self._vitals.metrics(),
             shard_status=news.statuses,
             has_all_shards=news.is_all,
+            usage=None if self._vitals.usage is None else tuple(self._vitals.usage()),
         )
         began = time.monotonic()
         ack = self._ask(report)

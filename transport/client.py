@@ -11,14 +11,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import pykka
 import structlog
 import zmq
 
 from felix.proto.errors import NotFound
-from felix.proto.resources import Key, Resource, ResourceKind, Stream
+from felix.proto.resources import (
+    ClusterSetting,
+    FeatureFlag,
+    Key,
+    Namespace,
+    Quotas,
+    Resource,
+    ResourceKind,
+    Stream,
+    Tenant,
+)
 from felix.proto.updates import MetadataUpdate
 from felix.transport.client_actor import Applied, BrokerActor, Failed, Progress
 from felix.transport.client_cache import CacheDamaged, ClientCache
@@ -29,6 +39,9 @@ from felix.transport.view import MetadataView
 
 Node: TypeAlias = tuple[str, str]
 """ZeroMQ endpoints of one node: RPC and watch."""
+
+
+S = TypeVar("S", bool, int, str)
 
 
 class UnknownStream(NotFound):
@@ -190,6 +203,35 @@ class BrokerClient:
             retry_after_ms=100,
             details={"version": version, "epoch": view.epoch},
         )
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """Tell whether a feature is on; one that nobody has switched is as `default` says."""
+        found = self._progress.view.get("FeatureFlag", (name,))
+        return found.enabled if isinstance(found, FeatureFlag) else default
+
+    def setting(self, name: str, default: S) -> S:
+        """Give a setting of the cluster (durations in milliseconds), or what it is by default.
+
+        One that was set to another type than this broker expects is not set for it.
+        """
+        found = self._progress.view.get("ClusterSetting", (name,))
+        if isinstance(found, ClusterSetting) and type(found.value) is type(default):
+            return found.value
+        return default
+
+    def quotas(self, tenant_id: str, namespace: str) -> tuple[Quotas, Quotas]:
+        """Give the limits of a tenant and of a namespace in it: both hold.
+
+        What is not known here, or has no quotas, has no limit.
+        """
+        view = self._progress.view
+        whole, part = (
+            view.get("Tenant", (tenant_id,)),
+            view.get("Namespace", (tenant_id, namespace)),
+        )
+        of_tenant = whole.quotas if isinstance(whole, Tenant) else None
+        of_namespace = part.quotas if isinstance(part, Namespace) else None
+        return of_tenant or Quotas(), of_namespace or Quotas()
 
     def wait_version(self, version: int, timeout_s: float) -> bool:
         """Wait until at least this version is known; False when the time is over."""

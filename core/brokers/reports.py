@@ -11,11 +11,20 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from felix.proto.brokers import AppliedBy, InSyncChange, Placement, ShardStatus
+from felix.proto.brokers import (
+    AppliedBy,
+    InSyncChange,
+    NamespaceUsage,
+    Placement,
+    ReportedUsage,
+    ShardStatus,
+)
 from felix.proto.reports import Report, ReportHealth
 from felix.proto.resources import Key, ShardPlacement
 
 LAGGARDS_MAX: Final = 100
+NAMESPACES_MAX: Final = 10_000
+"""Of which a broker's usage is kept."""
 
 Shard: TypeAlias = tuple[Key, int]
 
@@ -42,6 +51,8 @@ class Said(msgspec.Struct, gc=False):
     knows_all: bool = False
     """It has said what it holds; since then it has to say only what is new."""
     subscribers: int = 0
+    usage: dict[Key, NamespaceUsage] | None = None
+    """By namespace; None: it has not said."""
 
 
 def place_of(placement: ShardPlacement | None, shard_id: int) -> Placement | None:
@@ -93,6 +104,9 @@ class Reports:
             self._take_version(said, report, digest)
         if isinstance(report, ReportHealth):
             self._take_shards(said, report, holds)
+            if report.usage is not None:
+                named = report.usage[:NAMESPACES_MAX]
+                said.usage = {(one.tenant_id, one.namespace): one for one in named}
 
     def _take_version(self, said: Said, report: Report, digest: str) -> None:
         if digest and report.applied_digest:
@@ -241,6 +255,23 @@ class Reports:
     def subscribers(self, stream: Key) -> int:
         """Count a stream's subscribers on all brokers; any thread may ask."""
         return self._subscribers.get(stream, 0)
+
+    def usage(self, tenant_id: str, namespace: str) -> ReportedUsage:
+        """Add up what brokers use of a tenant, or of one of its namespaces."""
+        found = [one.usage for one in self._said.values() if one.usage is not None]
+        named = [
+            one
+            for usage in found
+            for one in ([usage.get((tenant_id, namespace))] if namespace else usage.values())
+            if one is not None and one.tenant_id == tenant_id
+        ]
+        return ReportedUsage(
+            brokers=len(found),
+            publish_per_s=sum(one.publish_per_s for one in named),
+            subscribe_connections=sum(one.subscribe_connections for one in named),
+            storage_bytes=sum(one.storage_bytes for one in named),
+            cache_bytes=sum(one.cache_bytes for one in named),
+        )
 
     def wants_all(self, broker_id: str) -> bool:
         """Whether a broker has yet to say what it holds."""

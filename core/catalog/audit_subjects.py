@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+import msgspec
+
 from felix.core.catalog.broker_changes import id_of
 from felix.proto.command import Command
 from felix.proto.commands import (
@@ -59,6 +61,12 @@ from felix.proto.placement_commands import (
     StartMoves,
     UndeleteStream,
     UpdateBroker,
+)
+from felix.proto.setting_commands import (
+    DeleteFeatureFlag,
+    DeleteSetting,
+    PutFeatureFlag,
+    PutSetting,
 )
 
 GRANT_CHARS: Final = 12
@@ -194,6 +202,22 @@ def _bridge(command: Any, _stamp: Stamp) -> Subject:
     return "", "", "bridge:" + command.name
 
 
+def _setting(command: Any, _stamp: Stamp) -> Subject:
+    return "", "", "setting:" + command.name
+
+
+def _new_setting(command: PutSetting, _stamp: Stamp) -> Subject:
+    return "", "", f"setting:{command.name} {msgspec.json.encode(command.value).decode()}"
+
+
+def _new_flag(command: PutFeatureFlag, _stamp: Stamp) -> Subject:
+    return "", "", f"flag:{command.name} {'on' if command.enabled else 'off'}"
+
+
+def _flag(command: Any, _stamp: Stamp) -> Subject:
+    return "", "", "flag:" + command.name
+
+
 def _node(command: RecordRefusals, _stamp: Stamp) -> Subject:
     return "", "", "node:" + command.node
 
@@ -250,4 +274,8 @@ _SUBJECTS: Final[dict[type[Command], Callable[[Any, Stamp], Subject]]] = {
     PurgeStream: _stream,
     PutBridge: _bridge,
     DeleteBridge: _bridge,
+    PutSetting: _new_setting,
+    DeleteSetting: _setting,
+    PutFeatureFlag: _new_flag,
+    DeleteFeatureFlag: _flag,
 }

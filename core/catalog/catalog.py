@@ -6,7 +6,13 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from felix.core.catalog import identity_commands, placement_handlers, placement_queries, queries
+from felix.core.catalog import (
+    identity_commands,
+    placement_handlers,
+    placement_queries,
+    queries,
+    settings,
+)
 from felix.core.catalog.audit import AUDIT, AuditTrail
 from felix.core.catalog.changes import steps_of
 from felix.core.catalog.feed import TOMBSTONES
@@ -25,6 +31,7 @@ from felix.core.catalog.placement_index import FOLLOWED, PlacementIndex
 from felix.core.catalog.placement_queries import PLACEMENT_QUERIES
 from felix.core.catalog.placement_tables import PLACEMENT_ROWS
 from felix.core.catalog.renewal import NONE, Renewal
+from felix.core.catalog.settings import SETTING_COMMANDS
 from felix.core.catalog.steps import Context, Step
 from felix.core.catalog.store import Store
 from felix.core.catalog.view import CatalogView
@@ -209,6 +216,8 @@ class Catalog:
                 outcome = identity_commands.outcome_of(proposal.command, context)
             elif isinstance(proposal.command, PLACEMENT_COMMANDS):
                 outcome = placement_handlers.outcome_of(proposal.command, context)
+            elif isinstance(proposal.command, SETTING_COMMANDS):
+                outcome = settings.outcome_of(proposal.command, context)
             else:
                 steps = steps_of(proposal.command, context)
                 return self._result_of(proposal.command, steps)

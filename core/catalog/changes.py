@@ -10,6 +10,7 @@ import msgspec
 from felix.core.catalog import identity_changes, signing_keys
 from felix.core.catalog.placement_changes import without_placements
 from felix.core.catalog.placement_tables import DELETED_STREAMS
+from felix.core.catalog.quotas import check_room_for_stream
 from felix.core.catalog.steps import Context, Step
 from felix.proto.command import Conditional
 from felix.proto.commands import (
@@ -50,7 +51,7 @@ from felix.proto.resources import (
 def steps_of(command: AnyCommand, context: Context) -> list[Step]:
     """Work out a command's changes; an empty list changes nothing.
 
-    Raises: NotFound, AlreadyExists, Conflict, PreconditionFailed.
+    Raises: NotFound, AlreadyExists, Conflict, PreconditionFailed, QuotaExceeded.
     """
     return _HANDLERS[type(command)](command, context)
 
@@ -109,6 +110,7 @@ def _create_stream(command: CreateStream, context: Context) -> list[Step]:
             f"the stream {'/'.join(key)!r} is deleted and can be had back: undelete or purge it",
             details={"reason": "deleted", "purge_at_ms": deleted.purge_at_ms},
         )
+    check_room_for_stream(context.store, key)
     return [Step("Stream", key, None, _new_stream(key, command.spec, context, 0))]
 
 

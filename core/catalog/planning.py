@@ -11,6 +11,7 @@ import msgspec
 
 from felix.core.catalog.catalog import Catalog
 from felix.core.catalog.placement_tables import DELETED_STREAMS, settings_of
+from felix.core.catalog.settings import integer_of
 from felix.core.placement.creating import place
 from felix.core.placement.fleet import BrokerRow, Fleet, StreamRow, broker_row, stream_row
 from felix.core.placement.rebalancing import rebalance
@@ -58,6 +59,9 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """Deleted streams whose grace is over."""
     ends: Places = START
     """Where the next extract is to begin."""
+    moves_per_broker: int | None = None
+    """As the whole cluster is set; None: as the node is."""
+    rebuild_after_ms: int | None = None
     held: tuple[Unmet, ...] = ()
     """Copies of deleted streams on brokers that drain: nobody serves them, so nobody moves them."""
 
@@ -121,6 +125,8 @@ def work_of(
         leaderless=_leaderless(catalog),
         under_replicated=index.under_replicated,
         due=tuple(islice(due, PURGES_MAX)),
+        moves_per_broker=integer_of(catalog.store, "placement.moves_per_broker"),
+        rebuild_after_ms=integer_of(catalog.store, "placement.rebuild_after"),
         held=_held(catalog, leaving, frozenset(draining)),
         ends=Places(
             unplaced=unplaced_end,

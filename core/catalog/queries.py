@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any, Final
 
-from felix.core.catalog import identity_queries
+from felix.core.catalog import identity_queries, quotas, settings
 from felix.core.catalog.glob import matcher
 from felix.core.catalog.paging import PAGE_BYTES_MAX, invalid, size_of
 from felix.core.catalog.placement_tables import DELETED_STREAMS
@@ -17,15 +17,20 @@ from felix.proto.names import NAME_CHARS_MAX
 from felix.proto.queries import (
     AnyQuery,
     GetCache,
+    GetFeatureFlag,
     GetNamespace,
+    GetSetting,
     GetStream,
     GetTenant,
     GetTenantIdentity,
+    GetUsage,
     ListAllSigningKeys,
     ListBrokerCredentials,
     ListCaches,
+    ListFeatureFlags,
     Listing,
     ListNamespaces,
+    ListSettings,
     ListStreams,
     ListTenants,
     Paged,
@@ -126,10 +131,15 @@ _HANDLERS: Final[dict[type[AnyQuery], Callable[[Store, Any], Answer]]] = {
     GetTenantIdentity: identity_queries.tenant_identity,
     ListAllSigningKeys: identity_queries.all_signing_keys,
     ListBrokerCredentials: identity_queries.broker_credentials,
+    GetUsage: quotas.usage,
     GetNamespace: _get_namespace,
     ListNamespaces: _list_namespaces,
     GetStream: _get_stream,
     ListStreams: _list_streams,
     GetCache: _get_cache,
     ListCaches: _list_caches,
+    GetSetting: settings.get,
+    ListSettings: settings.page,
+    GetFeatureFlag: settings.get,
+    ListFeatureFlags: settings.page,
 }

@@ -12,6 +12,7 @@ import msgspec
 
 from felix.core.catalog.identity_validation import check_identity
 from felix.core.catalog.placement_validation import check_placement
+from felix.core.catalog.setting_validation import check_settings
 from felix.proto.command import Command, Conditional
 from felix.proto.commands import (
     BootstrapTenant,
@@ -34,6 +35,7 @@ DESCRIPTION_CHARS_MAX: Final = 4096
 SHARDS_MAX: Final = 65_536
 REPLICATION_FACTOR_MAX: Final = 255
 """A replica needs a broker of its own, and no Felix cluster has more brokers than this a zone."""
+REGIONS_MAX: Final = 100
 FEATURE_LEVEL_MAX: Final = 65_535
 NUMBER_MAX: Final = (1 << 63) - 1
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
@@ -70,6 +72,7 @@ def check(command: Command) -> None:
                 raise _failed("/level", f"must be 1 to {FEATURE_LEVEL_MAX}")
     check_identity(command)
     check_placement(command)
+    check_settings(command)
 
 
 def check_idempotency_key(key: str | None) -> None:
@@ -111,6 +114,12 @@ def _check_spec(spec: StreamSpec) -> None:
     if not 1 <= spec.replication_factor <= REPLICATION_FACTOR_MAX:
         raise _failed("/spec/replication_factor", f"must be 1 to {REPLICATION_FACTOR_MAX}")
     _check_retention("/spec/retention", spec.retention)
+    if len(spec.regions) > REGIONS_MAX:
+        raise _failed("/spec/regions", f"must have at most {REGIONS_MAX} items")
+    for number, region in enumerate(spec.regions):
+        why = why_not_a_name(region)
+        if why:
+            raise _failed(f"/spec/regions/{number}", why)
 
 
 def _check_retention(pointer: str, retention: RetentionPolicy | None) -> None:

@@ -21,7 +21,7 @@ from felix.core.catalog.audit import (
 from felix.core.catalog.audit_subjects import subject_of
 from felix.core.catalog.catalog import Catalog, CatalogLimits
 from felix.core.catalog.dump import restore
-from felix.proto import commands, placement_commands
+from felix.proto import commands, placement_commands, setting_commands
 from felix.proto.brokers import MovePlan, PlannedMove
 from felix.proto.codec import encode
 from felix.proto.commands import (
@@ -391,6 +391,10 @@ SUBJECTS = {
     placement_commands.AbandonShard: "shard:stream/1",
     placement_commands.PurgeStream: "stream:stream",
     placement_commands.PutBridge: "bridge:name",
+    setting_commands.PutSetting: 'setting:name "value"',
+    setting_commands.DeleteSetting: "setting:name",
+    setting_commands.PutFeatureFlag: "flag:name on",
+    setting_commands.DeleteFeatureFlag: "flag:name",
 }
 
 
@@ -415,6 +419,9 @@ def filled(kind: type[AnyCommand]) -> AnyCommand:
     return msgspec.convert({"type": kind.__name__} | _members(kind), kind)
 
 
+PLAIN: dict[str, Any] = {"level": 1, "enabled": True, "value": "value"}
+
+
 def _members(kind: type[msgspec.Struct]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(kind):
@@ -426,8 +433,8 @@ def _members(kind: type[msgspec.Struct]) -> dict[str, Any]:
             values[field.name] = field.name
         elif field.type is bytes:
             values[field.name] = SECRET
-        elif field.name == "level":
-            values[field.name] = 1
+        elif field.name in PLAIN:
+            values[field.name] = PLAIN[field.name]
         elif field.name == "issuer":
             values[field.name] = {"issuer": "issuer", "audiences": ["a"]}
         elif field.name == "grant":

@@ -9,6 +9,7 @@ import pytest
 from felix.core.catalog import changes
 from felix.core.catalog.identity_commands import IDENTITY_COMMANDS
 from felix.core.catalog.placement_handlers import PLACEMENT_COMMANDS
+from felix.core.catalog.settings import SETTING_COMMANDS
 from felix.proto.codec import Decoder, encode
 from felix.proto.commands import (
     AnyCommand,
@@ -217,6 +218,8 @@ def test_a_deleted_namespace_takes_its_own_children_along_and_no_others() -> Non
         "Broker": 0,
         "ShardPlacement": 0,
         "Bridge": 0,
+        "ClusterSetting": 0,
+        "FeatureFlag": 0,
     }
 
 
@@ -269,7 +272,13 @@ def test_entries_are_applied_in_order_and_once() -> None:
 
 def test_every_command_is_carried_out_in_exactly_one_place() -> None:
     of_the_catalog = {SetFeatureLevel, RecordRefusals}
-    handled = [*changes.COMMANDS, *IDENTITY_COMMANDS, *PLACEMENT_COMMANDS, *of_the_catalog]
+    handled = [
+        *changes.COMMANDS,
+        *IDENTITY_COMMANDS,
+        *PLACEMENT_COMMANDS,
+        *SETTING_COMMANDS,
+        *of_the_catalog,
+    ]
     assert len(set(handled)) == len(handled)
     missing = {kind.__name__ for kind in set(get_args(AnyCommand)) - set(handled)}
     assert missing == set()

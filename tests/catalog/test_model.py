@@ -54,6 +54,7 @@ spaces = st.fixed_dictionaries(
 texts = st.sampled_from(["", "x", "y"])
 maybe_text = st.none() | texts
 expected = st.sampled_from([None, None, None, 1, 2, 3, 4, 5])
+quotas = st.sampled_from([None, None, Quotas(), Quotas(1), Quotas(2)])
 specs = st.builds(
     StreamSpec,
     shards=st.integers(1, 2),
@@ -86,12 +87,14 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
         UpdateTenant,
         tenants,
         display_name=maybe_text,
-        quotas=st.sampled_from([None, Quotas(1)]),
+        quotas=quotas,
         expected_version=expected,
     ),
     command(DeleteTenant, tenants, expected_version=expected),
-    command(CreateNamespace, spaces, description=texts),
-    command(UpdateNamespace, spaces, description=maybe_text, expected_version=expected),
+    command(CreateNamespace, spaces, description=texts, quotas=quotas),
+    command(
+        UpdateNamespace, spaces, description=maybe_text, quotas=quotas, expected_version=expected
+    ),
     command(DeleteNamespace, spaces, expected_version=expected),
     command(CreateStream, streams, spec=specs),
     command(

@@ -40,7 +40,7 @@ def test_a_snapshot_is_all_metadata_at_one_version() -> None:
     del counts["signing_keys"]  # see test_signing_keys
     assert counts == {
         "tenants": 1, "namespaces": 1, "streams": 1, "caches": 1, "token_revocations": 0,
-        "placements": 0, "brokers": 0,
+        "placements": 0, "brokers": 0, "bridges": 0, "settings": 0, "feature_flags": 0,
     }  # fmt: skip
     stream = client.get(f"{STREAMS}/invoices").json
     assert snapshot["metadata"]["streams"] == [stream]

@@ -143,9 +143,12 @@ def test_every_status_an_error_can_have_is_described_somewhere() -> None:
 def test_an_answer_is_what_the_table_says_it_is(route: Route) -> None:
     names = {"tenant_id": "acme", "namespace": "billing", "stream": "invoices", "cache": "rates"}
     names |= {"broker_id": "b1", "bridge": "east-west", "member": "local", "region_id": "local"}
+    names |= {"setting": "placement.rebuild_after", "flag": "f"}
     client, _ = placed_client("b1")
     bridge = {"source_region": "east", "target_region": "west"}
     assert client.request("PUT", "/v1/bridges/east-west", json=bridge).status_code == 200
+    flag = {"enabled": True, "description": "x"}
+    assert client.request("PUT", "/v1/feature-flags/f", json=flag).status_code == 200
     answer = client.get(route.path.format(**names))
     assert answer.status_code == route.status
     assert route.response is not None

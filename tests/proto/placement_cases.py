@@ -176,6 +176,11 @@ def _reports() -> list[AnyRequest]:
             status=brokers.HealthStatus(uptime_seconds=60),
             metrics=brokers.BrokerMetrics(connections=12, cpu_ratio=0.25),
             shard_status=(SAID,),
+            usage=(
+                brokers.NamespaceUsage(
+                    tenant_id="acme", namespace="prod", publish_per_s=2.5, storage_bytes=1024
+                ),
+            ),
         ),
         reports.ReportApplied(**applied),
     ]

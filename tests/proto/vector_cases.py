@@ -21,7 +21,7 @@ from felix.proto.ids import Index, NodeId, Term
 from felix.proto.resources import RetentionPolicy, StreamSpec
 from felix.proto.rpc import NO_RESULT, PROTOCOL, AnyRequest, Reply, Request
 from felix.proto.updates import RawUpdate, SnapshotChunk, UpdateBatch, WatchHeader
-from tests.proto import placement_cases
+from tests.proto import placement_cases, settings_cases
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -189,6 +189,7 @@ def requests() -> list[Case]:
         queries.GetBackup(backup="0123456789abcdef", piece=1),
         *identity_requests(),
         *placement_cases.requests(),
+        *settings_cases.requests(),
     ]
     cases = [
         Case(
@@ -382,6 +383,7 @@ def replies() -> list[Case]:
         ),
         **identity_answers(),
         **placement_cases.answers(),
+        **settings_cases.answers(),
     }
     cases = [
         Case(f"reply-{name}", what, Reply(PROTOCOL, 7, version, 0, None, raw(result)), Reply)

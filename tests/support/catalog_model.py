@@ -76,10 +76,23 @@ class CatalogModel:
             return "not_found"
         if verb == "Create":
             exists = "already_exists" if kind in {"Tenant", "Namespace"} else "conflict"
-            return exists if before is not None else ""
+            if before is not None:
+                return exists
+            is_full = kind == "Stream" and not all(map(self._has_room, parents))
+            return "quota_exceeded" if is_full else ""
         if before is None:
             return "not_found"
         return "precondition_failed" if expected not in {None, before.version} else ""
+
+    def _has_room(self, parent: Place) -> bool:
+        quotas = self.state[parent].quotas  # type: ignore[union-attr]  # parents have quotas
+        if quotas is None or quotas.max_streams is None:
+            return True
+        names = parent[1]
+        inside = [
+            key for kind, key in self.state if kind == "Stream" and key[: len(names)] == names
+        ]
+        return len(inside) < quotas.max_streams
 
     def _create(self, kind: str, key: Key, members: dict[str, Any], time_ms: int) -> Resource:
         version = len(self.states)

@@ -12,12 +12,18 @@ from felix.core.brokers.reports import Reports
 from felix.core.catalog.catalog import Catalog
 from felix.core.catalog.planning import Work, placement_plan, rebalancing, whole_of, work_of
 from felix.core.placement.creating import place
-from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck, PlacementPlan
+from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck, PlacementPlan, ReportedUsage
 from felix.proto.command import Command
 from felix.proto.commands import DeleteStream
 from felix.proto.errors import Conflict, NotFound
 from felix.proto.placement_commands import PlaceShards
-from felix.proto.queries import GetBrokersHealth, GetPlacementPlan, PlanRebalance, WaitForBrokers
+from felix.proto.queries import (
+    GetBrokersHealth,
+    GetPlacementPlan,
+    GetReportedUsage,
+    PlanRebalance,
+    WaitForBrokers,
+)
 from felix.proto.reports import AnyReport, Report, ReportHealth
 
 TERM: Final = 1
@@ -58,8 +64,8 @@ class LocalBrokers:
         return work_of(self._catalog, time.time_ns() // 1_000_000)
 
     def answer(
-        self, message: AnyReport | GetBrokersHealth | WaitForBrokers
-    ) -> HealthAck | BrokersHealth | AppliedBy:
+        self, message: AnyReport | GetBrokersHealth | GetReportedUsage | WaitForBrokers
+    ) -> HealthAck | BrokersHealth | ReportedUsage | AppliedBy:
         """Answer what the leader answers. Raises: NotFound, BrokerFenced."""
         table, index = self._catalog.store.tables["Broker"], self._catalog.placement
         rows = [table.rows[key] for key in table.keys]
@@ -72,6 +78,8 @@ class LocalBrokers:
         if isinstance(message, GetBrokersHealth):
             version, now = self._catalog.version, time.monotonic()
             return brokers_health(self._beats, self._reports, version, now, message.broker_id)
+        if isinstance(message, GetReportedUsage):
+            return self._reports.usage(message.tenant_id, message.namespace)
         return self._reports.applied_by(message.version, self._beats.up(), message.brokers)
 
     def _acknowledged(self, report: AnyReport) -> HealthAck:

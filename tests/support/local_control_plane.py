@@ -38,6 +38,7 @@ from felix.proto.queries import (
     GetBrokersHealth,
     GetCluster,
     GetPlacementPlan,
+    GetReportedUsage,
     GetSnapshot,
     MemberStatus,
     PlanRebalance,
@@ -114,7 +115,13 @@ class LocalControlPlane:
                 return self._backup(message)
             case WatchUpdates():
                 return self._watch(message, call.timeout_s)
-            case ReportHealth() | ReportApplied() | GetBrokersHealth() | WaitForBrokers():
+            case (
+                ReportHealth()
+                | ReportApplied()
+                | GetBrokersHealth()
+                | GetReportedUsage()
+                | WaitForBrokers()
+            ):
                 return self._brokers.answer(message)
             case GetPlacementPlan() | PlanRebalance():
                 return self._brokers.plan(message)
