@@ -36,7 +36,7 @@ from felix.core.catalog.broker_changes import id_of
 from felix.core.catalog.catalog import Catalog
 from felix.core.catalog.planning import whole_of, work_of
 from felix.proto.command import Command
-from felix.proto.commands import DeleteStream
+from felix.proto.commands import ApplyManifests, DeleteStream
 from felix.proto.errors import (
     Conflict,
     DeadlineExceeded,
@@ -197,6 +197,13 @@ class BrokerRelay:
                 f"this was decided in term {command.decided_in_term}, and it is {self._term} now",
                 details={"reason": "changed", "term": self._term},
             )
+        if isinstance(command, ApplyManifests):
+            for place, document in enumerate(command.documents):
+                try:
+                    self.check(document.wanted)
+                except Conflict as error:
+                    details = {**error.details, "document": place}
+                    raise Conflict(error.message, details=details) from error
         if isinstance(command, DeleteStream) and not command.force:
             key = (command.tenant_id, command.namespace, command.stream)
             count = self._heard.subscribers(self._term, key)

@@ -6,6 +6,7 @@ import time
 
 from felix.proto.command import Command
 from felix.proto.commands import (
+    ApplyManifests,
     BootstrapTenant,
     CreateTenant,
     RetireSigningKey,
@@ -36,6 +37,7 @@ class Stamping:
             self._key_for(request.message),
             request.wants_acks,
             gone_epoch,
+            self._keys_for(request.message),
         )
 
     def _key_for(self, command: object) -> NewKey | None:
@@ -47,6 +49,15 @@ class Stamping:
                 tenant_id = command.tenant_id
             case _:
                 return None
+        return self._new_key(tenant_id)
+
+    def _keys_for(self, command: object) -> tuple[NewKey, ...]:
+        if not isinstance(command, ApplyManifests):
+            return ()
+        tenants = (one.wanted for one in command.documents if isinstance(one.wanted, CreateTenant))
+        return tuple(self._new_key(tenant.tenant_id) for tenant in tenants)
+
+    def _new_key(self, tenant_id: str) -> NewKey:
         if self._sealer is None:
             raise NotEnabled("no key-encryption key is configured")
         return self._sealer.new_key(tenant_id)

@@ -32,6 +32,7 @@ AWAITABLE: Final[tuple[type[Command], ...]] = (
     setting_commands.DeleteSetting,
     setting_commands.PutFeatureFlag,
     setting_commands.DeleteFeatureFlag,
+    commands.ApplyManifests,
 )
 WAIT_MS_DEFAULT: Final = 10_000
 WAIT_MS_MAX: Final = 60_000

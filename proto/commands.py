@@ -6,13 +6,14 @@ member whole: `retention` is never merged.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
+from felix.proto.brokers import BrokerCapacity
 from felix.proto.command import Command, Conditional
 from felix.proto.identity import Assignment, NewKey, RefreshGrant, Refusal, Rule
-from felix.proto.placement_commands import PlacementCommand
+from felix.proto.placement_commands import DeleteBridge, PlacementCommand, PutBridge
 from felix.proto.resources import (
     AckPolicy,
     Delivery,
@@ -346,6 +347,63 @@ class SetFeatureLevel(Command, frozen=True, omit_defaults=True, kw_only=True, gc
     level: int
 
 
+# --- manifests ----------------------------------------------------------------------------------
+
+
+class DescribeBroker(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What a document says of a broker that has registered; None stays. Only in `ApplyManifests`.
+
+    Errors: not_found, conflict (`details.reason`: `read_only`, where it has another address).
+    """
+
+    broker_id: str
+    address: str = ""
+    """Compared: only the broker itself says where it is."""
+    region: str | None = None
+    availability_zone: str | None = None
+    capacity: BrokerCapacity | None = None
+    metadata: dict[str, str] | None = None
+    drain: bool | None = None
+
+
+Wanted: TypeAlias = (
+    CreateTenant
+    | CreateNamespace
+    | CreateStream
+    | CreateCache
+    | PutBridge
+    | DescribeBroker
+    | DeleteTenant
+    | DeleteNamespace
+    | DeleteStream
+    | DeleteCache
+    | DeleteBridge
+)
+Right = Literal["create", "update", "quotas", "delete"]
+
+
+class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """One document of a set: how an object is to be, or that it is not to be."""
+
+    wanted: Wanted
+    """To be made if it is not there. One that is there is changed where it is not so already."""
+    given: tuple[str, ...] = ()
+    """Members of `wanted`, or of its `spec`, that the document says: the others stay."""
+    rights: tuple[Right, ...] = ()
+    """What the caller may do about this object; `quotas`: set other ones."""
+
+
+class ApplyManifests(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Bring some objects to how documents want them, in their order: all, or none at all.
+
+    Answer: `ManifestsApplied`. Errors: those of the commands that each document comes to, with
+    `details.document`, its place; forbidden (`rights`); conflict with `details.reason`:
+    `read_only` (a member that no command changes).
+    """
+
+    documents: tuple[Manifest, ...]
+
+
 AnyCommand: TypeAlias = (
     PlacementCommand
     | SettingCommand
@@ -377,6 +435,7 @@ AnyCommand: TypeAlias = (
     | PutBrokerCredential
     | DeleteBrokerCredential
     | RecordRefusals
+    | ApplyManifests
 )
 
 
@@ -401,6 +460,8 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
     gone_epoch: int = 0
     """Of `RegisterBroker`: the epoch of the id's last holder, not heard from for a whole detection
     window of the leader's."""
+    new_keys: tuple[NewKey, ...] = ()
+    """Of `ApplyManifests`: one for each tenant that it may have to make, in their order."""
 
 
 class Proposal(msgspec.Struct, frozen=True, array_like=True, gc=False):

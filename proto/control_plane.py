@@ -23,6 +23,7 @@ from felix.proto import (
     updates,
 )
 from felix.proto.commands import Deleted, FeatureLevel
+from felix.proto.manifests import ManifestsApplied
 from felix.proto.rpc import Answer, AnyRequest, Consistency
 
 TIMEOUT_S_DEFAULT = 5.0
@@ -91,6 +92,7 @@ _ANSWERS: dict[type[AnyRequest], type] = {
     commands.PutBrokerCredential: identity.Done,
     commands.DeleteBrokerCredential: identity.Done,
     commands.RecordRefusals: identity.Done,
+    commands.ApplyManifests: ManifestsApplied,
     queries.GetTenant: resources.Tenant,
     queries.ListTenants: queries.Listing,
     queries.GetNamespace: resources.Namespace,
@@ -100,6 +102,7 @@ _ANSWERS: dict[type[AnyRequest], type] = {
     queries.GetCache: resources.Cache,
     queries.ListCaches: queries.Listing,
     queries.GetUsage: queries.Usage,
+    queries.TryManifests: ManifestsApplied,
     queries.GetReportedUsage: brokers.ReportedUsage,
     queries.GetSnapshot: updates.SnapshotChunk,
     queries.WatchUpdates: updates.UpdateBatch,

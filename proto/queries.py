@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from felix.proto.brokers import AnyBrokerAnswer, BrokerStatus, Strategy, StreamName
+from felix.proto.commands import Manifest
 from felix.proto.identity import (
     AuditPage,
     BrokerCredentials,
@@ -16,6 +17,7 @@ from felix.proto.identity import (
     Jwks,
     SigningKeyPage,
 )
+from felix.proto.manifests import ManifestsApplied
 from felix.proto.resources import Key, Quotas, Resource
 from felix.proto.updates import SnapshotChunk, UpdateBatch
 
@@ -110,6 +112,12 @@ class GetReportedUsage(Query, frozen=True, omit_defaults=True, kw_only=True, gc=
 
     tenant_id: str
     namespace: str = ""
+
+
+class TryManifests(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What `ApplyManifests` would do now, document by document. Answer: `ManifestsApplied`."""
+
+    documents: tuple[Manifest, ...]
 
 
 class GetSnapshot(Query, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -344,6 +352,7 @@ AnyQuery: TypeAlias = (
     | ListCaches
     | GetUsage
     | GetReportedUsage
+    | TryManifests
     | GetSnapshot
     | WatchUpdates
     | GetFeedSnapshot
@@ -503,6 +512,7 @@ AnyAnswer: TypeAlias = (
     | FeedChanges
     | ClusterStatus
     | BackupPiece
+    | ManifestsApplied
     | IdentityView
     | SigningKeyPage
     | BrokerCredentials

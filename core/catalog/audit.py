@@ -16,9 +16,10 @@ import msgspec
 from felix.core.catalog.audit_subjects import subject_of
 from felix.core.catalog.store import Store
 from felix.proto import codec
-from felix.proto.commands import Proposal, RecordRefusals
+from felix.proto.commands import ApplyManifests, Manifest, Proposal, RecordRefusals, Stamp
 from felix.proto.errors import ErrorReply, ValidationFailed
 from felix.proto.identity import AuditPage, AuditRecord
+from felix.proto.manifests import ManifestFate, ManifestsApplied
 from felix.proto.placement_commands import AdvanceMoves, ChangeInSync
 from felix.proto.queries import GetAudit
 from felix.proto.resources import Key
@@ -120,6 +121,38 @@ class AuditTrail:
             return
         if error is None and isinstance(command, _CHATTER) and stamp.principal.startswith(_OWN):
             return
+        self._record_command(index, proposal, error, version)
+        if isinstance(command, ApplyManifests) and isinstance(result, ManifestsApplied):
+            for document, fate in zip(command.documents, result.documents, strict=True):
+                self._record_document(index, stamp, document, fate)
+
+    def _record_document(
+        self, index: int, stamp: Stamp, document: Manifest, fate: ManifestFate
+    ) -> None:
+        """Note what a set did to an object as if it had been asked for alone."""
+        tenant_id, namespace, what = subject_of(document.wanted, stamp)
+        for operation in fate.operations:
+            self._append(
+                AuditRecord(
+                    sequence=self._tail_first + len(self._tail),
+                    index=index,
+                    time_ms=stamp.time_ms,
+                    operation=operation,
+                    result=SUCCESS,
+                    principal=stamp.principal[:TEXT_CHARS_MAX],
+                    tenant_id=tenant_id,
+                    namespace=namespace,
+                    object=what[:OBJECT_CHARS_MAX],
+                    source=stamp.source[:TEXT_CHARS_MAX],
+                    request_id=stamp.request_id[:TEXT_CHARS_MAX],
+                    version=fate.version,
+                )
+            )
+
+    def _record_command(
+        self, index: int, proposal: Proposal, error: ErrorReply | None, version: int
+    ) -> None:
+        command, stamp = proposal.command, proposal.stamp
         tenant_id, namespace, what = subject_of(command, stamp)
         self._append(
             AuditRecord(

@@ -8,10 +8,12 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from felix.core.catalog.broker_changes import id_of
+from felix.core.catalog.manifests import key_of, kind_of
 from felix.proto.command import Command
 from felix.proto.commands import (
     ActivateSigningKey,
     AnyCommand,
+    ApplyManifests,
     BootstrapTenant,
     ChangeGroupings,
     ChangePolicies,
@@ -25,6 +27,7 @@ from felix.proto.commands import (
     DeleteNamespace,
     DeleteStream,
     DeleteTenant,
+    DescribeBroker,
     GrantRefresh,
     PutBrokerCredential,
     PutIssuer,
@@ -77,7 +80,7 @@ Subject: TypeAlias = tuple[str, str, str]
 """Tenant, namespace, and kind and name; empty where there is none."""
 
 
-def subject_of(command: AnyCommand, stamp: Stamp) -> Subject:
+def subject_of(command: AnyCommand | DescribeBroker, stamp: Stamp) -> Subject:
     """Say what a command is about."""
     return _SUBJECTS[type(command)](command, stamp)
 
@@ -226,6 +229,11 @@ def _level(command: SetFeatureLevel, _stamp: Stamp) -> Subject:
     return "", "", f"level:{command.level}"
 
 
+def _set(command: ApplyManifests, _stamp: Stamp) -> Subject:
+    names = [f"{kind_of(one.wanted)} {'/'.join(key_of(one.wanted))}" for one in command.documents]
+    return "", "", "manifests:" + _listed(names)
+
+
 _SUBJECTS: Final[dict[type[Command], Callable[[Any, Stamp], Subject]]] = {
     CreateTenant: _tenant,
     UpdateTenant: _tenant,
@@ -255,6 +263,8 @@ _SUBJECTS: Final[dict[type[Command], Callable[[Any, Stamp], Subject]]] = {
     PutBrokerCredential: _broker,
     DeleteBrokerCredential: _broker,
     RecordRefusals: _node,
+    ApplyManifests: _set,
+    DescribeBroker: _broker,
     RegisterBroker: _new_broker,
     UpdateBroker: _broker,
     DeregisterBroker: _broker,

@@ -8,6 +8,8 @@ import msgspec
 
 from felix.core.catalog import (
     identity_commands,
+    manifest_trial,
+    manifests,
     placement_handlers,
     placement_queries,
     queries,
@@ -34,15 +36,19 @@ from felix.core.catalog.renewal import NONE, Renewal
 from felix.core.catalog.settings import SETTING_COMMANDS
 from felix.core.catalog.steps import Context, Step
 from felix.core.catalog.store import Store
+from felix.core.catalog.trial import Trial
+from felix.core.catalog.validation import check_documents
 from felix.core.catalog.view import CatalogView
 from felix.proto import codec
 from felix.proto.commands import (
     AnyCommand,
+    ApplyManifests,
     Deleted,
     FeatureLevel,
     Proposal,
     RecordRefusals,
     SetFeatureLevel,
+    Stamp,
 )
 from felix.proto.digest import Digest
 from felix.proto.errors import (
@@ -56,11 +62,13 @@ from felix.proto.errors import (
 from felix.proto.identity import Done
 from felix.proto.ids import Index
 from felix.proto.levels import FEATURE_LEVEL
+from felix.proto.manifests import ManifestsApplied
 from felix.proto.queries import (
     AnyQuery,
     GetAudit,
     GetFeedChanges,
     GetFeedSnapshot,
+    TryManifests,
     WatchUpdates,
 )
 from felix.proto.resources import RESOURCE_TYPES, Resource, ResourceKind
@@ -201,16 +209,9 @@ class Catalog:
             return Applied(self._raise_level(proposal.command.level), self.version, ())
         if isinstance(proposal.command, RecordRefusals):
             return Applied(Done(), self.version, ())  # the trail is all that it changes
-        context = Context(
-            self.store,
-            proposal.stamp,
-            self.epoch,
-            self.version + 1,
-            self.applied_index,
-            self.log_time_ms,
-            self._refresh,
-            self.placement,
-        )
+        context = self._context(proposal.stamp)
+        if isinstance(proposal.command, ApplyManifests):
+            return self._apply_manifests(proposal.command, context)
         try:
             if isinstance(proposal.command, IDENTITY_COMMANDS):
                 outcome = identity_commands.outcome_of(proposal.command, context)
@@ -225,6 +226,40 @@ class Catalog:
             return Applied(error.to_reply(), self.version, ())
         updates = self._take_all(outcome.steps)
         return Applied(outcome.result, self.version, updates)
+
+    def _context(self, stamp: Stamp) -> Context:
+        return Context(
+            self.store,
+            stamp,
+            self.epoch,
+            self.version + 1,
+            self.applied_index,
+            self.log_time_ms,
+            self._refresh,
+            self.placement,
+        )
+
+    def _apply_manifests(self, command: ApplyManifests, context: Context) -> Applied:
+        """Try each document on what those before it left; make it so if none is refused."""
+        trial = Trial(self.store, self.placement, self._refresh)
+        fates = []
+        contexts = manifests.contexts_of(context, command.documents)
+        for place, (document, one) in enumerate(zip(command.documents, contexts, strict=True)):
+            try:
+                fates.append(manifests.take(document, one, trial))
+            except FelixError as error:
+                trial.take_back()
+                return Applied(manifests.placed_by(error, place), self.version, ())
+        updates = self._take_all(trial.take_back())
+        return Applied(ManifestsApplied(tuple(fates)), self.version, updates)
+
+    def _try_manifests(self, query: TryManifests) -> ManifestsApplied:
+        check_documents(query.documents)
+        trial = Trial(self.store, self.placement, self._refresh)
+        try:
+            return manifest_trial.look(query.documents, self._context(Stamp(0)), trial)
+        finally:
+            trial.take_back()
 
     def _result_of(self, command: AnyCommand, steps: list[Step]) -> Applied:
         updates = self._take_all(steps)
@@ -321,10 +356,15 @@ class Catalog:
                 return self.feeds.changes(query.feed, query.since, query.limit)
             case GetAudit():
                 return self.audit.page(query)
-            case _ if isinstance(query, PLACEMENT_QUERIES):
-                return placement_queries.answer(self.store, self.placement, query)
+            case TryManifests():
+                return self._try_manifests(query)
             case _:
-                return queries.answer(self.store, query)
+                return self._look_up(query)
+
+    def _look_up(self, query: AnyQuery) -> Answer:
+        if isinstance(query, PLACEMENT_QUERIES):
+            return placement_queries.answer(self.store, self.placement, query)
+        return queries.answer(self.store, query)
 
     def view(self) -> CatalogView:
         """Open a view of this version; the cost does not depend on the size of the catalog."""

@@ -12,13 +12,14 @@ from felix.proto import codec
 from felix.proto.commands import AnyCommand, Deleted, FeatureLevel, Proposal
 from felix.proto.errors import ErrorReply, KeyReused
 from felix.proto.identity import Done, RefreshGrant
+from felix.proto.manifests import ManifestsApplied
 from felix.proto.resources import Key, Resource
 
 KEYS: Final = "idempotency"
 KEPT_MS: Final = 24 * 3600 * 1000
 """In log time: the highest stamp of any command so far."""
 
-Result = Resource | Deleted | FeatureLevel | ErrorReply | Done | RefreshGrant
+Result = Resource | Deleted | FeatureLevel | ErrorReply | Done | RefreshGrant | ManifestsApplied
 
 
 class Remembered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -38,12 +39,14 @@ class Remembered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     feature_level: FeatureLevel | None = None
     done: Done | None = None
     grant: RefreshGrant | None = None
+    manifests: ManifestsApplied | None = None
 
     @property
     def result(self) -> Result:
         """The answer, again."""
         kinds = (
-            self.resource, self.deleted, self.error, self.feature_level, self.done, self.grant
+            self.resource, self.deleted, self.error, self.feature_level, self.done, self.grant,
+            self.manifests,
         )  # fmt: skip
         return next(one for one in kinds if one is not None)
 
@@ -100,6 +103,7 @@ class IdempotencyKeys:
                 feature_level=result if isinstance(result, FeatureLevel) else None,
                 done=result if isinstance(result, Done) else None,
                 grant=result if isinstance(result, RefreshGrant) else None,
+                manifests=result if isinstance(result, ManifestsApplied) else None,
             ),
         )
         self._order[place] = log_time_ms

@@ -11,15 +11,19 @@ from typing import Final
 import msgspec
 
 from felix.core.catalog.identity_validation import check_identity
+from felix.core.catalog.manifests import key_of, kind_of
 from felix.core.catalog.placement_validation import check_placement
 from felix.core.catalog.setting_validation import check_settings
 from felix.proto.command import Command, Conditional
 from felix.proto.commands import (
+    ApplyManifests,
     BootstrapTenant,
     CreateCache,
     CreateNamespace,
     CreateStream,
     CreateTenant,
+    DescribeBroker,
+    Manifest,
     SetFeatureLevel,
     UpdateCache,
     UpdateNamespace,
@@ -28,7 +32,8 @@ from felix.proto.commands import (
 )
 from felix.proto.errors import ValidationFailed
 from felix.proto.names import why_not_a_name
-from felix.proto.resources import Encryption, Quotas, RetentionPolicy, StreamSpec
+from felix.proto.placement_commands import PutBridge, UpdateBroker
+from felix.proto.resources import Encryption, Key, Quotas, RetentionPolicy, StreamSpec
 
 DISPLAY_NAME_CHARS_MAX: Final = 1024
 DESCRIPTION_CHARS_MAX: Final = 4096
@@ -39,6 +44,18 @@ REGIONS_MAX: Final = 100
 FEATURE_LEVEL_MAX: Final = 65_535
 NUMBER_MAX: Final = (1 << 63) - 1
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
+DOCUMENTS_MAX: Final = 500
+"""Of a set: it is one entry of the log, and one step for everybody who watches."""
+TENANTS_MAX: Final = 50
+"""Of a set: the leader draws a signing key for each."""
+MANIFEST_MEMBERS: Final[dict[type[Command], tuple[str, ...]]] = {
+    CreateTenant: ("display_name", "description", "quotas", "encryption"),
+    CreateNamespace: ("display_name", "description", "quotas"),
+    CreateStream: StreamSpec.__struct_fields__,
+    CreateCache: ("display_name",),
+    PutBridge: ("source_region", "target_region", "streams", "encryption_key_id"),
+}
+"""What the document of an object may say, where what it leaves out stays."""
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PRINTABLE_ASCII: Final = re.compile("[\x20-\x7e]+")
 
@@ -68,11 +85,59 @@ def check(command: Command) -> None:
         case UpdateStream():
             _check_retention("/retention", command.retention)
         case SetFeatureLevel():
-            if not 1 <= command.level <= FEATURE_LEVEL_MAX:
-                raise _failed("/level", f"must be 1 to {FEATURE_LEVEL_MAX}")
+            _check_level(command.level)
     check_identity(command)
     check_placement(command)
     check_settings(command)
+    if isinstance(command, ApplyManifests):
+        _check_set(command)
+
+
+def check_manifest(document: Manifest) -> None:
+    """Check a document of a set. Raises: ValidationFailed with the member's pointer."""
+    wanted = document.wanted
+    for name in document.given:
+        if name not in MANIFEST_MEMBERS.get(type(wanted), ()):
+            raise _failed("/given", f"{name!r} is no member of {type(wanted).__name__}")
+    check(wanted)
+    if isinstance(wanted, DescribeBroker):
+        check_placement(
+            UpdateBroker(
+                broker_id=wanted.broker_id,
+                region=wanted.region,
+                availability_zone=wanted.availability_zone,
+                capacity=wanted.capacity,
+                metadata=wanted.metadata,
+            )
+        )
+        _check_text("/address", wanted.address, DISPLAY_NAME_CHARS_MAX)
+
+
+def check_documents(documents: tuple[Manifest, ...]) -> None:
+    """Check a set as a whole. Raises: ValidationFailed."""
+    if len(documents) > DOCUMENTS_MAX:
+        raise _failed("/documents", f"must be at most {DOCUMENTS_MAX}: apply them in parts")
+    if sum(isinstance(one.wanted, CreateTenant) for one in documents) > TENANTS_MAX:
+        raise _failed("/documents", f"must have at most {TENANTS_MAX} tenants: apply it in parts")
+    first: dict[tuple[str, Key], int] = {}
+    for place, document in enumerate(documents):
+        kind, key = kind_of(document.wanted), key_of(document.wanted)
+        if (kind, key) in first:
+            raise ValidationFailed(
+                f"the {kind.lower()} {'/'.join(key)!r} is in the set twice: leave one out",
+                details={"document": place, "first": first[kind, key]},
+            )
+        first[kind, key] = place
+
+
+def _check_set(command: ApplyManifests) -> None:
+    check_documents(command.documents)
+    for place, document in enumerate(command.documents):
+        try:
+            check_manifest(document)
+        except ValidationFailed as error:
+            details = {**error.details, "document": place}
+            raise ValidationFailed(error.message, details=details) from error
 
 
 def check_idempotency_key(key: str | None) -> None:
@@ -120,6 +185,11 @@ def _check_spec(spec: StreamSpec) -> None:
         why = why_not_a_name(region)
         if why:
             raise _failed(f"/spec/regions/{number}", why)
+
+
+def _check_level(level: int) -> None:
+    if not 1 <= level <= FEATURE_LEVEL_MAX:
+        raise _failed("/level", f"must be 1 to {FEATURE_LEVEL_MAX}")
 
 
 def _check_retention(pointer: str, retention: RetentionPolicy | None) -> None:

@@ -14,7 +14,7 @@ from felix.core.catalog.planning import Work, placement_plan, rebalancing, whole
 from felix.core.placement.creating import place
 from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck, PlacementPlan, ReportedUsage
 from felix.proto.command import Command
-from felix.proto.commands import DeleteStream
+from felix.proto.commands import ApplyManifests, DeleteStream
 from felix.proto.errors import Conflict, NotFound
 from felix.proto.placement_commands import PlaceShards
 from felix.proto.queries import (
@@ -40,6 +40,9 @@ class LocalBrokers:
 
     def check(self, command: Command) -> None:
         """Refuse to delete a stream that has subscribers. Raises: Conflict."""
+        if isinstance(command, ApplyManifests):
+            for document in command.documents:
+                self.check(document.wanted)
         if not isinstance(command, DeleteStream) or command.force:
             return
         count = self._reports.subscribers((command.tenant_id, command.namespace, command.stream))

@@ -22,6 +22,7 @@ from felix.proto.cluster import Operation
 from felix.proto.command import Command
 from felix.proto.commands import (
     AnyCommand,
+    ApplyManifests,
     CreateTenant,
     Proposal,
     Stamp,
@@ -157,6 +158,7 @@ class LocalControlPlane:
             call.idempotency_key,
             self._key_for(command),
             call.wants_acks,
+            new_keys=self._keys_for(command),
         )
         levels.check(command, self._catalog.feature_level, MEMBERSHIP)
         data = codec.encode(Proposal(levels.level_of(command), stamp, command))
@@ -174,6 +176,12 @@ class LocalControlPlane:
         if not isinstance(command, (CreateTenant, *NEEDS_A_KEY)):
             return None
         return self.sealer.new_key(command.tenant_id)
+
+    def _keys_for(self, command: AnyCommand) -> tuple[NewKey, ...]:
+        if not isinstance(command, ApplyManifests) or not self._makes_first_keys:
+            return ()
+        tenants = (one.wanted for one in command.documents if isinstance(one.wanted, CreateTenant))
+        return tuple(self.sealer.new_key(tenant.tenant_id) for tenant in tenants)
 
     def _watch(self, query: WatchUpdates, timeout_s: float) -> UpdateBatch:
         batch = self._catalog.answer(query)
