@@ -24,6 +24,7 @@ from felix.http.cluster import (
 )
 from felix.http.desk import Desk
 from felix.http.identity_routes import IDENTITY_ROUTES
+from felix.http.manifest_routes import MANIFEST_ROUTES
 from felix.http.metadata import MetadataSnapshot, MetadataWatch
 from felix.http.namespaces import Namespaces, OneNamespace
 from felix.http.node_report import NodeReport, ThisNodesReport
@@ -489,6 +490,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     *BROKER_ROUTES,
     *SETTING_ROUTES,
+    *MANIFEST_ROUTES,
     *IDENTITY_ROUTES,
     _get(
         "/v1/audit",

@@ -46,8 +46,8 @@ CONSISTENCY_WORDS: Final[dict[AckPolicy, ConsistencyWord]] = {
     policy: word for word, policy in ACK_POLICIES.items()
 }
 
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_BYTES: Final = {"B": 1} | {
+SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+BYTES: Final = {"B": 1} | {
     prefix + suffix: base**power
     for base, suffix in ((1000, "B"), (1024, "iB"))
     for power, prefix in enumerate("KMGTP", start=1)
@@ -107,10 +107,10 @@ def retention(body: RetentionBody | None) -> RetentionPolicy | None:
         return None
     return RetentionPolicy(
         max_age_seconds=_quantity(
-            body.max_age_seconds, body.time, _SECONDS, "/retention/time", "max_age_seconds"
+            body.max_age_seconds, body.time, SECONDS, "/retention/time", "max_age_seconds"
         ),
         max_size_bytes=_quantity(
-            body.max_size_bytes, body.size, _BYTES, "/retention/size", "max_size_bytes"
+            body.max_size_bytes, body.size, BYTES, "/retention/size", "max_size_bytes"
         ),
     )
 
@@ -126,7 +126,7 @@ def quotas(body: QuotasBody | None) -> Quotas | None:
         max_storage_bytes=_quantity(
             body.max_storage_bytes,
             body.max_storage,
-            _BYTES,
+            BYTES,
             "/quotas/max_storage",
             "max_storage_bytes",
         ),
@@ -143,7 +143,7 @@ def encryption(body: EncryptionBody | None) -> Encryption | None:
         rotation_period_seconds=_quantity(
             body.rotation_period_seconds,
             body.rotation_period,
-            _SECONDS,
+            SECONDS,
             "/encryption/rotation_period",
             "rotation_period_seconds",
         ),
@@ -183,6 +183,24 @@ def _ack_policy(word: ConsistencyWord | None, ack_policy: AckPolicy | None) -> A
     if ack_policy not in (None, spelled):
         raise unprocessable("/ack_policy", "does not agree with consistency")
     return spelled
+
+
+def amount(value: int | str | None, units: dict[str, int], pointer: str) -> int | None:
+    """Read a number, or one in words. Raises: Unprocessable."""
+    if isinstance(value, str):
+        return _quantity(None, value, units, pointer, "")
+    return value
+
+
+def in_words(value: int, units: dict[str, int]) -> int | str:
+    """Write a number down with the largest unit that it is a whole number of, days at most."""
+    fitting = [
+        (size, unit)
+        for unit, size in units.items()
+        if value and value % size == 0 and unit != "w"  # nobody writes 1w for 7d
+    ]
+    size, unit = max(fitting, default=(0, ""))
+    return f"{value // size}{unit}" if size else value
 
 
 def _quantity(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from felix.proto.brokers import NewPlacement, Unmet
 from felix.proto.errors import ErrorReply
 from felix.proto.resources import Resource
+
+DOCUMENTS_MAX: Final = 500
+"""Of a set: it is one entry of the log, and one step for everybody who watches."""
+TENANTS_MAX: Final = 50
+"""Of a set: the leader draws a signing key for each."""
 
 Fate = Literal["created", "updated", "unchanged", "deleted", "absent", "refused"]
 

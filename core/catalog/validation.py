@@ -31,6 +31,7 @@ from felix.proto.commands import (
     UpdateTenant,
 )
 from felix.proto.errors import ValidationFailed
+from felix.proto.manifests import DOCUMENTS_MAX, TENANTS_MAX
 from felix.proto.names import why_not_a_name
 from felix.proto.placement_commands import PutBridge, UpdateBroker
 from felix.proto.resources import Encryption, Key, Quotas, RetentionPolicy, StreamSpec
@@ -44,10 +45,6 @@ REGIONS_MAX: Final = 100
 FEATURE_LEVEL_MAX: Final = 65_535
 NUMBER_MAX: Final = (1 << 63) - 1
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
-DOCUMENTS_MAX: Final = 500
-"""Of a set: it is one entry of the log, and one step for everybody who watches."""
-TENANTS_MAX: Final = 50
-"""Of a set: the leader draws a signing key for each."""
 MANIFEST_MEMBERS: Final[dict[type[Command], tuple[str, ...]]] = {
     CreateTenant: ("display_name", "description", "quotas", "encryption"),
     CreateNamespace: ("display_name", "description", "quotas"),

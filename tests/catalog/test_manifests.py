@@ -10,7 +10,7 @@ import pytest
 from felix.core.catalog.catalog import Applied, Catalog, CatalogLimits
 from felix.core.catalog.dump import restore
 from felix.core.catalog.manifests import DELETES, key_of, kind_of
-from felix.core.catalog.validation import DOCUMENTS_MAX, TENANTS_MAX, check
+from felix.core.catalog.validation import check
 from felix.proto.commands import (
     AnyCommand,
     ApplyManifests,
@@ -31,7 +31,7 @@ from felix.proto.commands import (
 )
 from felix.proto.errors import ErrorReply, ValidationFailed
 from felix.proto.identity import AuditPage, NewKey
-from felix.proto.manifests import ManifestsApplied
+from felix.proto.manifests import DOCUMENTS_MAX, TENANTS_MAX, ManifestsApplied
 from felix.proto.placement_commands import DeleteBridge, PutBridge, RegisterBroker
 from felix.proto.queries import GetAudit, TryManifests
 from felix.proto.resources import Quotas, RetentionPolicy, Stream, StreamSpec
