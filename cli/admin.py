@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from felix import __version__
+from felix.cli.admin_apply import COMMANDS
 from felix.cli.admin_audit import audit_group
 from felix.cli.admin_cluster import cluster_group
 from felix.cli.admin_debug import debug_group
@@ -23,5 +24,5 @@ def main() -> None:
     """
 
 
-for group in GROUPS:
+for group in (*GROUPS, *COMMANDS):
     main.add_command(group)

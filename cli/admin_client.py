@@ -124,6 +124,18 @@ class AdminClient:
         """Hand leadership over."""
         return self._change("POST", "/v1/cluster/leadership/transfer", Transfer(target))
 
+    def ask(
+        self, method: Literal["GET", "POST"], path: str, body: msgspec.Struct | None, kind: type[T]
+    ) -> T:
+        """Ask in turn until a node answers; for what may be done twice."""
+        problems = []
+        for base in self._bases:
+            try:
+                return self._ask_one(base, method, path, body, kind)
+            except Unreachable as error:
+                problems.append(error.message)
+        raise _nobody(problems)
+
     def _change(
         self, method: Literal["POST", "DELETE"], path: str, body: msgspec.Struct | None
     ) -> ClusterView:
@@ -201,7 +213,8 @@ def _refusal(base: str, status: int, data: bytes) -> AdminError:
             f"{base}: {text}", "see whether it was done: felix-admin cluster status"
         )
     reason = str(envelope.details.get("reason", ""))
-    return Refused(text, HINTS.get(reason) or HINTS.get(envelope.code) or LOOK)
+    hint = HINTS.get(reason) or HINTS.get(envelope.code) or LOOK
+    return Refused(text, hint, envelope.details)
 
 
 def _nobody(problems: list[str]) -> Unreachable:

@@ -58,6 +58,12 @@ class Refused(AdminError):
 
     exit_code = EXIT_REFUSED
 
+    def __init__(
+        self, message: str, hint: str = LOOK, details: dict[str, int | str] | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.details = details or {}
+
 
 class Usage(AdminError):
     """The command does not make sense as it stands."""

@@ -21,7 +21,7 @@ from felix.http.manifest_views import (
 from felix.http.strict_json import read_object
 from felix.identity.caller import Caller
 from felix.proto.commands import ApplyManifests
-from felix.proto.errors import FelixError, TooLarge, from_reply
+from felix.proto.errors import FelixError, Forbidden, TooLarge, from_reply
 from felix.proto.manifests import DOCUMENTS_MAX, ManifestFate, ManifestsApplied
 from felix.proto.queries import TryManifests
 
@@ -68,6 +68,8 @@ def _carry_out(
     desk: Desk, req: falcon.Request, resp: falcon.Response, deletion: DeletionRules | None
 ) -> None:
     settings, caller = desk.settings, req.context.caller
+    if not caller.permissions:
+        raise Forbidden("this needs a permission on an object that a document is about")
     body = read_object(
         req,
         UnreadSet,

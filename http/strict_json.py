@@ -24,6 +24,7 @@ _READ_BYTES: Final = 1 << 16
 _JSON_TYPE: Final = re.compile(r"application/(?:[a-z0-9!#$&^_.-]+\+)?json", re.IGNORECASE)
 _PATH_AT: Final = re.compile(r" - at `\$(?P<path>.*)`$")
 _MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]+)`")
+_UNKNOWN: Final = re.compile(r"contains unknown field `(?P<name>[^`]+)`")
 _STEP: Final = re.compile(r"\.([^.\[]+)|\[([^\]]*)\]")
 
 
@@ -146,4 +147,7 @@ def _unprocessable(text: str) -> Unprocessable:
     missing = _MISSING.search(text)
     if missing is not None:
         return unprocessable(f"{pointer}/{missing['name']}", "is required")
+    unknown = _UNKNOWN.search(text)
+    if unknown is not None:
+        return unprocessable(f"{pointer}/{unknown['name']}", "is not known here")
     return unprocessable(pointer, text[:1].lower() + text[1:])

@@ -395,6 +395,7 @@ SUBJECTS = {
     setting_commands.DeleteSetting: "setting:name",
     setting_commands.PutFeatureFlag: "flag:name on",
     setting_commands.DeleteFeatureFlag: "flag:name",
+    commands.ApplyManifests: "manifests:Bridge name",
 }
 
 
@@ -419,7 +420,8 @@ def filled(kind: type[AnyCommand]) -> AnyCommand:
     return msgspec.convert({"type": kind.__name__} | _members(kind), kind)
 
 
-PLAIN: dict[str, Any] = {"level": 1, "enabled": True, "value": "value"}
+WANTED = {"type": "DeleteBridge", "name": "name"}
+PLAIN: dict[str, Any] = {"level": 1, "enabled": True, "value": "value", "wanted": WANTED}
 
 
 def _members(kind: type[msgspec.Struct]) -> dict[str, Any]:

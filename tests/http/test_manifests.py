@@ -108,7 +108,7 @@ def test_one_bad_document_is_named_as_it_was_sent_and_nothing_is_applied() -> No
 @pytest.mark.parametrize(
     ("spoilt", "status", "pointer"),
     [
-        (stream(shard=4), 422, "/spec"),
+        (stream(shard=4), 422, "/spec/shard"),
         (stream(retention={"time": "7 days"}), 422, "/spec/retention/time"),
         (stream(retention={"time": -1}), 422, "/spec/retention/time"),
         (stream(shards=0), 400, "/spec/shards"),
