@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,6 +13,12 @@ import yaml
 from click.testing import CliRunner, Result
 
 from felix.cli.admin import main
+from felix.cli.admin_apply import COMMANDS
+from felix.cli.manifest_files import FILE_BYTES_MAX
+from felix.cli.manifest_objects import KINDS
+from felix.core.catalog.manifest_trial import SHARDS_PLANNED_MAX
+from felix.http.manifests import SET_BYTES_MAX
+from felix.proto.manifests import DOCUMENTS_MAX, TENANTS_MAX
 from felix.proto.placement_commands import RegisterBroker
 from tests.support.http_server import serving
 from tests.support.local_control_plane import LocalControlPlane
@@ -215,3 +223,38 @@ def test_deleting_asks_says_what_goes_and_passes_over_what_is_gone(site: Site) -
         "Namespace acme/production deleted",
     ]
     assert site.done("delete", "-f", path, "--yes").count("absent") == 3
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+PAGE: Final = (Path(__file__).parents[2] / "docs" / "manifests.md").read_text(encoding="utf-8")
+
+
+def test_the_examples_of_the_page_work_as_they_stand(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    (commands,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    site.write(example, "felix.yaml")
+    monkeypatch.chdir(site.folder)
+    for line in commands.splitlines():
+        tool, *words = shlex.split(line)
+        assert tool == "felix-admin"
+        site.done(*words)
+    assert site.done("diff", "-f", "felix.yaml") == ""
+    assert site.plane.catalog.counts()["Bridge"] == 1
+
+
+def test_every_option_kind_and_limit_is_on_the_page() -> None:
+    for command in COMMANDS:
+        assert f"felix-admin {command.name}" in PAGE
+    for kind in KINDS:
+        assert re.search(rf"^\| {kind} \|", PAGE, re.MULTILINE | re.IGNORECASE), kind
+    for said in (
+        f"documents of a set | {DOCUMENTS_MAX} |",
+        f"a set, as JSON | {SET_BYTES_MAX >> 10} KiB |",
+        f"tenants of a set | {TENANTS_MAX} |",
+        f"a file | {FILE_BYTES_MAX >> 20} MiB |",
+        f"for the first {SHARDS_PLANNED_MAX}\n",
+    ):
+        assert said in PAGE

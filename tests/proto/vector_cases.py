@@ -21,7 +21,7 @@ from felix.proto.ids import Index, NodeId, Term
 from felix.proto.resources import RetentionPolicy, StreamSpec
 from felix.proto.rpc import NO_RESULT, PROTOCOL, AnyRequest, Reply, Request
 from felix.proto.updates import RawUpdate, SnapshotChunk, UpdateBatch, WatchHeader
-from tests.proto import placement_cases, settings_cases
+from tests.proto import manifest_cases, placement_cases, settings_cases
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -190,6 +190,7 @@ def requests() -> list[Case]:
         *identity_requests(),
         *placement_cases.requests(),
         *settings_cases.requests(),
+        *manifest_cases.requests(),
     ]
     cases = [
         Case(
@@ -384,6 +385,7 @@ def replies() -> list[Case]:
         **identity_answers(),
         **placement_cases.answers(),
         **settings_cases.answers(),
+        **manifest_cases.answers(),
     }
     cases = [
         Case(f"reply-{name}", what, Reply(PROTOCOL, 7, version, 0, None, raw(result)), Reply)
