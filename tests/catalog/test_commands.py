@@ -13,6 +13,7 @@ from felix.core.catalog.settings import SETTING_COMMANDS
 from felix.proto.codec import Decoder, encode
 from felix.proto.commands import (
     AnyCommand,
+    ApplyManifests,
     CreateStream,
     DeleteCache,
     DeleteNamespace,
@@ -271,7 +272,7 @@ def test_entries_are_applied_in_order_and_once() -> None:
 
 
 def test_every_command_is_carried_out_in_exactly_one_place() -> None:
-    of_the_catalog = {SetFeatureLevel, RecordRefusals}
+    of_the_catalog = {SetFeatureLevel, RecordRefusals, ApplyManifests}
     handled = [
         *changes.COMMANDS,
         *IDENTITY_COMMANDS,
