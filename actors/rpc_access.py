@@ -80,6 +80,7 @@ MAY: Final[Mapping[type[msgspec.Struct], Roles]] = {
     queries.GetCache: OPERATORS,
     queries.ListCaches: OPERATORS,
     queries.GetUsage: OPERATORS,
+    queries.TryManifests: OPERATORS,
     queries.GetReportedUsage: OPERATORS,
     queries.GetFeedSnapshot: OPERATORS,
     queries.GetFeedChanges: OPERATORS,
@@ -102,6 +103,7 @@ MAY: Final[Mapping[type[msgspec.Struct], Roles]] = {
     placement_commands.AbandonShard: OPERATORS,
     placement_commands.UndeleteStream: OPERATORS,
     placement_commands.PurgeStream: OPERATORS,
+    commands.ApplyManifests: OPERATORS,
     placement_commands.PutBridge: OPERATORS,
     placement_commands.DeleteBridge: OPERATORS,
     placement_commands.RegisterBroker: ANYBODY,  # a broker only itself
