@@ -20,6 +20,7 @@ from felix.cli.options import CONFIG_OPTION, EXIT_CONFIG, EXIT_START, end, load_
 from felix.cli.recover import recover_group
 from felix.cli.serve import serve
 from felix.cli.sim_broker_command import sim_broker
+from felix.cli.step_down import step_down_command
 from felix.core.catalog.dump import BadDump
 from felix.proto.levels import EXIT_TOO_OLD, TooOld
 from felix.storage.errors import StorageError
@@ -100,5 +101,5 @@ main.add_command(backup_group)
 main.add_command(restore_command)
 main.add_command(sim_broker)
 main.add_command(recover_group)
-main.add_command(keygen_group)
+main.add_command(step_down_command)
 keygen_group.add_command(keygen_curve)
