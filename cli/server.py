@@ -10,6 +10,7 @@ import click
 from felix import __version__
 from felix.cli import logs
 from felix.cli.backup import backup_group, restore_command
+from felix.cli.backup_rotate import rotate_command
 from felix.cli.config import LogConfig
 from felix.cli.config_loading import show
 from felix.cli.dev import dev
@@ -98,6 +99,7 @@ def config_check(path: Path | None) -> None:
 
 main.add_command(keygen_group)
 main.add_command(backup_group)
+backup_group.add_command(rotate_command)
 main.add_command(restore_command)
 main.add_command(sim_broker)
 main.add_command(recover_group)

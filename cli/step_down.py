@@ -66,7 +66,7 @@ def step_down_command(path: Path | None, timeout_s: float, grace_s: float) -> No
     except StillLeads as error:
         end(EXIT_STILL_LEADS, f"{config.name} still leads after {timeout_s:g} s: {error}")
     except FelixError as error:
-        end(EXIT_NO_ANSWER, f"{config.name}: {error.message} ({error.code})")
+        end(EXIT_NO_ANSWER, f"{config.name} does not answer: {error.message} ({error.code})")
     finally:
         client.close()
     time.sleep(grace_s)
