@@ -1,5 +1,6 @@
+{{/* Short enough for what is put behind it: Kubernetes takes 52 characters for a CronJob. */}}
 {{- define "felix.name" -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "felix.selector" -}}
