@@ -52,7 +52,7 @@ def pins(lock: str) -> dict[str, str]:
     """Read a lock file: everything behind a name, hashes and all."""
     text = re.sub(r"^\s*#.*\n", "", (ROOT / lock).read_text(), flags=re.MULTILINE)
     text = text.replace("\\\n", " ")
-    found = {}
+    found: dict[str, str] = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         name, _, rest = line.partition("==")
         assert "--hash=sha256:" in rest, f"{lock}: {name} has no hash"
