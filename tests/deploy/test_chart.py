@@ -76,6 +76,22 @@ def test_what_is_switched_off_is_not_there() -> None:
     }
 
 
+def test_prometheus_is_sent_to_every_pod_by_tls() -> None:
+    manifests = render(WAYS["with everything that can be said"])
+    monitor = only(manifests, "ServiceMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert (endpoint["scheme"], endpoint["path"]) == ("https", "/metrics")
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    (service,) = [
+        one["spec"]
+        for one in of_kind(manifests, "Service")
+        if wanted <= one["metadata"]["labels"].items()
+        and endpoint["port"] in {port["name"] for port in one["spec"]["ports"]}
+    ]
+    assert service["clusterIP"] == "None"
+
+
 # --- a quorum stays ------------------------------------------------------------------------------
 
 
@@ -283,6 +299,7 @@ def test_values_that_make_no_sense_are_refused(values: Values) -> None:
 def test_the_chart_is_of_this_version() -> None:
     about = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert about["appVersion"] == about["version"] == __version__
+    assert about["kubeVersion"] == f">={KUBERNETES[0]}.0-0"
 
 
 # --- what a node is told -------------------------------------------------------------------------

@@ -71,6 +71,26 @@ def test_a_node_runs_by_the_chart_and_only_where_it_may_write(
     assert (folder / "var/lib/felix/raft/journal.db").exists()
 
 
+@pytest.mark.parametrize("bootstrap", ["new", "existing"])
+def test_a_pod_whose_names_nobody_knows_yet_is_left_alone(
+    bootstrap: str, secrets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    names = ("http", "metrics", "peers", "rpc", "watch", "bootstrap")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    manifests = render({"ports": ports, "cluster": {"bootstrap": bootstrap}})
+    pod = node_pod(tmp_path_factory.mktemp("pod"), manifests, secrets, ordinal=1)
+    trusted = secrets["felix-tls"] / "tls.crt"
+    process = pod.start()
+    try:
+        eventually(lambda: answers(trusted, ports["metrics"], "/live") == 200, 60)
+        assert answers(trusted, ports["metrics"], "/ready") == 503
+        process.terminate()
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def answers(trusted: Path, port: int, path: str) -> int:
     with urllib3.PoolManager(ca_certs=str(trusted), retries=False) as pool:
         try:
