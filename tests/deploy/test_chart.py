@@ -156,6 +156,18 @@ def test_a_time_to_stop_that_is_too_short_is_refused() -> None:
         render({"config": {"shutdown_drain_timeout_ms": 20_000}})
 
 
+@every_way
+def test_backups_come_one_after_the_other_and_outlive_the_chart(way: str) -> None:
+    manifests = render(WAYS[way])
+    for job in of_kind(manifests, "CronJob"):
+        assert job["spec"]["concurrencyPolicy"] == "Forbid"
+        assert job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+        (claim,) = of_kind(manifests, "PersistentVolumeClaim")
+        assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    retention = only(manifests, "StatefulSet")["spec"]["persistentVolumeClaimRetentionPolicy"]
+    assert retention == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+
+
 # --- as little as possible is allowed ------------------------------------------------------------
 
 
