@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 import urllib3
 
-from felix.cli.config import LISTENERS, ClusterConfig, ListenConfig, MemberConfig
-from tests.support.cluster import HOST, Cluster, RunningNode, cluster, free_ports
+from tests.cluster.test_membership import newcomer
+from tests.support.cluster import RunningNode, cluster
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-
-
-def newcomer(one: Cluster) -> RunningNode:
-    """A node that is to join a cluster that exists."""
-    (first,) = one.nodes
-    ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
-    addresses = {listener: f"{HOST}:{port}" for listener, port in ports.items()}
-    folder = first.log.parent.parent / "n2"
-    members = (*first.config.cluster.members, MemberConfig(name="n2", **addresses))
-    config = msgspec.structs.replace(
-        first.config,
-        name="n2",
-        data_dir=str(folder / "data"),
-        listen=ListenConfig(**addresses),
-        cluster=ClusterConfig(
-            name=first.config.cluster.name, bootstrap="existing", members=members
-        ),
-    )
-    return RunningNode(config, folder)
 
 
 def answer(node: RunningNode, path: str) -> tuple[int, str]:
