@@ -55,7 +55,7 @@ function become(old, fresh) {
   show(old, ...fresh.childNodes);
 }
 
-const key = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.getAttribute("data-key") : null);
+const key = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.getAttribute("data-key") ?? node.id : null);
 
 /**
  * Make a table. A column is `{title, cell, kind}`: `cell` gives text or nodes for a row, `kind` is a

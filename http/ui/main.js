@@ -40,7 +40,7 @@ function go() {
   const found = path === SignIn.path ? SignIn : VIEWS.find((one) => one.path === path) ?? Cluster;
   stop();
   problem = null;
-  view = new found({ pulse, query, changed: draw, announce, done: () => { location.hash = "#/"; beat(); } });
+  view = new found({ pulse, query, changed: draw, announce });
   document.title = `${found.title} – Felix`;
   draw();
   ask();
@@ -85,7 +85,6 @@ function leave() {
 }
 
 async function beat() {
-  clearTimeout(beat.timer);
   const wasWaiting = pulse.isLockedOut || pulse.isFirst;
   if (!document.hidden) {
     await pulse.beat();
@@ -94,23 +93,21 @@ async function beat() {
     draw();
     if (wasWaiting && !pulse.isLockedOut) ask();
   }
+  clearTimeout(beat.timer); // a sign-in may have begun another one meanwhile
   beat.timer = setTimeout(beat, PULSE_MS);
 }
 
 function draw() {
-  const { path } = place();
   show(at("nav"), pulse.isLockedOut ? [] : el("ul", {}, VIEWS.map((one) =>
     el("li", {}, el("a", { href: `#/${one.path}`, "aria-current": view instanceof one ? "page" : null }, one.title)))));
   show(at("who"), who());
   show(at("pulse"), pulse.render());
-  const isLockedOut = pulse.isLockedOut || path === SignIn.path;
-  if (pulse.isLockedOut && !(view instanceof SignIn)) {
-    show(at("main"), new SignIn({}).render(notice));
-  } else if (pulse.isFirst && !isLockedOut) {
+  if (pulse.isLockedOut || view instanceof SignIn) {
+    show(at("main"), new SignIn().render(notice));
+  } else if (pulse.isFirst) {
     show(at("main"), el("p", { class: "quiet" }, "Asking this node…"));
   } else {
-    show(at("main"), view instanceof SignIn ? view.render(notice) : [
-      el("h1", {}, view.constructor.title), ...(problem ? [trouble(problem)] : []), view.render()]);
+    show(at("main"), el("h1", {}, view.constructor.title), problem ? trouble(problem) : null, view.render());
     view.drawn?.();
   }
 }
@@ -154,6 +151,17 @@ function advice(error) {
   }
 }
 
+async function signIn(form) {
+  at("sign-in-fault").textContent = "";
+  const fault = await new SignIn().submit(form);
+  if (fault) {
+    at("sign-in-fault").textContent = fault;
+    return;
+  }
+  notice = "";
+  if (place().path === SignIn.path) location.hash = "#/";
+}
+
 function act(event) {
   const target = event.target.closest?.("[data-do]");
   if (!target) return;
@@ -171,8 +179,7 @@ document.addEventListener("click", act);
 document.addEventListener("input", act);
 document.addEventListener("submit", (event) => {
   event.preventDefault();
-  new SignIn({ done: () => { notice = ""; if (place().path === SignIn.path) location.hash = "#/"; beat(); } })
-    .submit(event.target);
+  if (event.target.matches("#by-token, #by-exchange")) signIn(event.target);
 });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) { beat(); ask(); } });
 document.querySelector(".skip").addEventListener("click", (event) => {

@@ -8,10 +8,6 @@ export class SignIn {
   static path = "sign-in";
   static title = "Sign in";
 
-  constructor({ done }) {
-    this.done = done;
-  }
-
   /** Inputs have no names, so that no browser can put them into an address. */
   render(notice) {
     const secret = (id) => el("input", {
@@ -38,25 +34,21 @@ export class SignIn {
     ];
   }
 
+  /** Say what is wrong; nothing: somebody has signed in. */
   async submit(form) {
     const value = (id) => form.querySelector(`#${id}`).value;
     const button = form.querySelector("button");
-    let fault = "";
     button.disabled = true;
     try {
-      if (form.id === "by-token") fault = session.paste(value("felix-token"));
-      else await session.exchange(value("tenant"), value("idp-token"));
+      if (form.id === "by-token") return session.paste(value("felix-token"));
+      await session.exchange(value("tenant"), value("idp-token"));
+      return "";
     } catch (error) {
       if (!(error instanceof Refused || error instanceof Silent)) throw error;
-      fault = explained(error);
+      return explained(error);
     } finally {
       button.disabled = false;
     }
-    const place = document.getElementById("sign-in-fault");
-    if (place) place.textContent = fault;
-    if (fault) return;
-    form.reset();
-    this.done();
   }
 }
 

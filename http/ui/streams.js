@@ -24,7 +24,7 @@ export class Streams {
     this.read = 0;
     this.isComplete = false;
     this.page = 0;
-    this.opened = null; // {name, stream, why}
+    this.opened = null; // {name, stream, why, isShown}
     this.plan = null;
     this.planAt = 0;
     this.kept = {}; // what was worked out from the placements and the filters
@@ -143,9 +143,10 @@ export class Streams {
 
   drawn() {
     const dialog = document.getElementById("detail");
-    if (dialog && this.opened && !dialog.open) {
-      dialog.showModal();
-      dialog.addEventListener("close", () => { this.opened = null; this.changed(); }, { once: true });
+    if (dialog && this.opened && !this.opened.isShown) {
+      this.opened.isShown = true; // once: one that was just closed must not come back
+      if (!dialog.open) dialog.showModal();
+      dialog.onclose = () => { this.opened = null; this.changed(); };
     }
     if (!this.isComplete) return;
     const boxes = new Map([...this.kept.zones.values()].flatMap((zone) => [...zone]));
@@ -169,7 +170,7 @@ export class Streams {
   async open(name) {
     const row = this.placements.streams.get(name);
     if (!row) return;
-    const opened = { name, stream: null };
+    const opened = { name, stream: null, isShown: false };
     this.opened = opened;
     this.changed();
     const part = (text) => encodeURIComponent(text);
