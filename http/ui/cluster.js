@@ -36,7 +36,7 @@ export class Cluster {
       el("h2", {}, "Commit latency"),
       found.commit_window_s
         ? [commitChart(found.commit_windows, found.commit_window_s),
-           el("p", { class: "quiet" }, `As ${this.pulse.name(found.node_id)} measured it, since it leads: what another one measured before is not here.`)]
+           el("p", { class: "quiet" }, `As ${this.pulse.name(found.node_id)} measured it while it led: what another one measured before is not here.`)]
         : el("p", { class: "quiet" }, "The leader is of a build that does not say."),
       el("h2", {}, "State"),
       facts([

@@ -69,13 +69,16 @@ async function ask() {
       if (mine.signal.aborted) return;
       if (!(error instanceof Refused || error instanceof Silent)) throw error;
       problem = error;
-      waitMs = Math.max(RETRY_MS, error.retryAfterMs ?? 0);
+      waitMs = isFinal(error) ? 0 : Math.max(RETRY_MS, error.retryAfterMs ?? 0);
       if (error.status === 401) leave();
     }
     draw();
   }
   if (waitMs) timer = setTimeout(ask, waitMs);
 }
+
+/** Asked again it would be refused again, and stand in the audit trail once more. */
+const isFinal = (error) => error?.status === 401 || error?.status === 403;
 
 /** The token is not taken any more. */
 function leave() {
@@ -107,8 +110,8 @@ function draw() {
   } else if (pulse.isFirst) {
     show(at("main"), el("p", { class: "quiet" }, "Asking this node…"));
   } else {
-    show(at("main"), el("h1", {}, view.constructor.title), problem ? trouble(problem) : null, view.render());
-    view.drawn?.();
+    show(at("main"), el("h1", {}, view.constructor.title), problem ? trouble(problem) : null, isFinal(problem) ? null : view.render());
+    if (!isFinal(problem)) view.drawn?.();
   }
 }
 

@@ -11,6 +11,7 @@ export class Pulse {
     this.own = null; // as this node sees it
     this.ageMs = null; // how old what this node has may be
     this.error = null;
+    this.refused = null; // whose token it was that was refused last
     this.heardAt = "";
     this.isFirst = true;
     this.isClosed = false; // without a token nothing is told here
@@ -19,6 +20,7 @@ export class Pulse {
   /** Ask both. Every refusal stands in the audit trail, so nothing is asked that will be refused. */
   async beat() {
     if (this.isClosed && !session.claims()) return;
+    if (this.error?.status === 403 && this.refused === session.claims()) return;
     try {
       const own = await get("/v1/cluster");
       const led = await get("/v1/cluster", {}, { asked: "linearizable" });
@@ -28,6 +30,7 @@ export class Pulse {
       if (!(error instanceof Refused || error instanceof Silent)) throw error;
       this.error = error;
       this.isClosed ||= error.status === 401;
+      this.refused = session.claims();
     }
     this.isFirst = false;
   }

@@ -174,6 +174,10 @@ def test_a_token_of_a_tenant_is_told_what_it_lacks(page: Page, felix: Scene) -> 
     page.shows("cluster.view on cluster:*", "main")
     page.shows("403", "main")
     keep(page, "forbidden")
+    asked = len(page.requests)
+    begun = page.js("performance.now()")
+    eventually(lambda: page.js("performance.now()") > begun + 5000, 30)
+    assert page.requests[asked:] == [], "what is refused once is not asked again"
 
 
 def test_a_token_of_an_identity_provider_is_exchanged_and_renewed(page: Page, felix: Scene) -> None:
