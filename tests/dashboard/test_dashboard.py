@@ -196,6 +196,14 @@ def test_a_token_of_an_identity_provider_is_exchanged_and_renewed(page: Page, fe
     page.click("#by-exchange button")
     page.shows("renewed by itself", "#who")
     page.shows("heard from", "main table")
+    for passed_ms in (720_000, 150_000):  # of 15 minutes, and of what is left of them then
+        page.js(f"(() => {{ const now = Date.now; Date.now = () => now() + {passed_ms}; }})()")
+        asked = len(page.requests)
+        eventually(lambda asked=asked: any("refresh" in one for one in page.requests[asked:]), 30)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    asked = len(page.requests)
+    eventually(lambda: len(page.requests) > asked + 4, 30)
+    assert not any("refresh" in one for one in page.requests[asked:])
+    assert "renewed by itself" in page.text("#who"), "the session has not ended"
 
 
 def test_tokens_are_in_no_address_and_nobody_else_is_asked(page: Page, felix: Scene) -> None:
