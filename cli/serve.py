@@ -23,7 +23,7 @@ from felix.cli.http_child import http_processes
 from felix.cli.local_rpc import local_rpc
 from felix.cli.opening import open_data_dir, start_anew
 from felix.cli.options import EXIT_CONFIG, EXIT_START
-from felix.cli.scraping import registry_of
+from felix.cli.scraping import registry_of, registry_of_process
 from felix.cli.settings import node_curve, node_settings, sealer_of
 from felix.core.catalog.dump import BadDump
 from felix.http.probes import Probe, ProbeServer, create_probe_app
@@ -180,7 +180,8 @@ def _waiting(config: Config, why: str) -> Iterator[None]:
     Were it silent, it would be restarted again and again by whoever watches it.
     """
     _wait_for_free_ports(config)
-    with _probes(config, CollectorRegistry(), live=lambda: None, ready=lambda: why):
+    registry = registry_of_process(config.tls.cert_file)
+    with _probes(config, registry, live=lambda: None, ready=lambda: why):
         yield
 
 
