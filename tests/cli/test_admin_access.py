@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from felix.cli.admin import main
-from felix.cli.admin_client import Access
-from felix.cli.admin_errors import HINTS
+from felix.cli.admin.client import Access
+from felix.cli.admin.errors import HINTS
 from felix.http.tls import load_context
 from tests.cli.admin_site import a_site
 from tests.support.certificates import Pair, make_pair

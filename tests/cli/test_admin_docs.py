@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from felix.cli.admin import main
-from felix.cli.admin_errors import HINTS
+from felix.cli.admin.errors import HINTS
 from tests.cli.admin_page import BLOCKS, PAGE, run
 from tests.support.http_server import serving
 from tests.support.local_cluster import LocalCluster, LocalOutsider

@@ -8,8 +8,8 @@ from functools import partial
 import msgspec
 import pytest
 
-from felix.cli.admin_errors import OutcomeUnknown, Refused, TimedOut, Unreachable
-from felix.cli.admin_wait import Step, follow, joining, leaving, member_of
+from felix.cli.admin.errors import OutcomeUnknown, Refused, TimedOut, Unreachable
+from felix.cli.admin.wait import Step, follow, joining, leaving, member_of
 from felix.http.cluster_views import ClusterView, cluster_view
 from felix.proto.cluster import AddMember, RemoveMember
 from felix.proto.queries import ClusterStatus, GetCluster

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from felix import __version__
-from felix.cli.admin_audit import audit_group
-from felix.cli.admin_cluster import cluster_group
+from felix.cli.admin.audit import audit_group
+from felix.cli.admin.cluster import cluster_group
 
 GROUPS = (cluster_group, audit_group)
 """Each group is a module of its own."""

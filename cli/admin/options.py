@@ -11,9 +11,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from felix.cli.admin_client import Access, AdminClient, base_url
-from felix.cli.admin_errors import Usage
-from felix.cli.admin_output import FORMATS
+from felix.cli.admin.client import Access, AdminClient, base_url
+from felix.cli.admin.errors import Usage
+from felix.cli.admin.output import FORMATS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -18,8 +18,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from felix.cli.admin_errors import plain
-from felix.cli.admin_wait import Step
+from felix.cli.admin.errors import plain
+from felix.cli.admin.wait import Step
 from felix.http.audit_views import AuditPageView
 from felix.http.cluster_views import ClusterView, MemberView
 

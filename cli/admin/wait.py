@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from felix.cli.admin_errors import OutcomeUnknown, Refused, TimedOut, Unreachable
+from felix.cli.admin.errors import OutcomeUnknown, Refused, TimedOut, Unreachable
 from felix.http.cluster_views import ClusterView, MemberView
 
 POLL_S: Final = 0.2

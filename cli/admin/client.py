@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 import urllib3
 
-from felix.cli.admin_errors import (
+from felix.cli.admin.errors import (
     HINTS,
     LOOK,
     AdminError,
