@@ -6,10 +6,17 @@ import click
 
 from felix import __version__
 from felix.cli.admin.audit import audit_group
+from felix.cli.admin.backup import backup_group
 from felix.cli.admin.cluster import cluster_group
+from felix.cli.admin.completion import completion
+from felix.cli.admin.context_commands import context_group
+from felix.cli.admin.runner import groups
+from felix.cli.admin.table import NOUNS
+from felix.cli.admin.top import top
+from felix.cli.admin.watch import watch
 
-GROUPS = (cluster_group, audit_group)
-"""Each group is a module of its own."""
+BY_HAND = (cluster_group, audit_group, backup_group, context_group, completion, watch, top)
+"""Those that are written by hand; the table adds nouns, and verbs to these."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -22,5 +29,16 @@ def main() -> None:
     """
 
 
-for group in GROUPS:
-    main.add_command(group)
+def _fill() -> None:
+    for group in BY_HAND:
+        main.add_command(group)
+    for noun, commands in groups().items():
+        if noun not in main.commands and noun:
+            main.add_command(click.Group(noun, help=NOUNS[noun]))
+        place = main.commands[noun] if noun else main
+        assert isinstance(place, click.Group)
+        for command in commands:
+            place.add_command(command)
+
+
+_fill()

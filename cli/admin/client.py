@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Literal, TypeVar
-from urllib.parse import quote
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Literal, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
 import urllib3
@@ -23,14 +25,19 @@ from felix.http.audit_views import AuditPageView
 from felix.http.bodies import NewMember, Transfer
 from felix.http.cluster_views import ClusterView, NodeView
 from felix.http.errors import Envelope
+from felix.http.views import WatchView
 from felix.identity.discreet import Discreet
 
 T = TypeVar("T", bound=msgspec.Struct)
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 CONNECT_TIMEOUT_S: Final = 3.0
 READ_TIMEOUT_S: Final = 10.0
 """Longer than a node takes to answer, if only with an error."""
 ANSWER_BYTES_MAX: Final = 4 << 20
+
+CHUNK_BYTES: Final = 1 << 20
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
 NOT_NOW: Final = frozenset({"no_leader", "not_leader", "shutting_down", "overloaded"})
 """Not applied, and another node may do better."""
@@ -45,6 +52,41 @@ class Access(Discreet, frozen=True):
     token: str = ""
     ca_file: str = ""
     """Authorities that vouch for nodes; empty: those of this system."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of the HTTP API."""
+
+    method: Method = "GET"
+    path: str
+    query: dict[str, str | list[str]] = {}
+    headers: dict[str, str] = {}
+    body: Any = None
+    """A record or JSON; None: there is none."""
+    with_token: bool = True
+    """False: it carries its own proof, or none."""
+    patience_s: float = 0.0
+    """How much longer than usual the answer may take."""
+
+    @property
+    def target(self) -> str:
+        """Path and query."""
+        return self.path + ("?" + urlencode(self.query, doseq=True) if self.query else "")
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether asking twice has one effect."""
+        return self.method == "GET" or IDEMPOTENCY_KEY in self.headers
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What came back."""
+
+    status: int
+    document: Any
+    """JSON; None: there is none."""
+    headers: dict[str, str]
+    """By name in lower case."""
 
 
 class AdminClient:
@@ -75,7 +117,7 @@ class AdminClient:
         problems = []
         for base in list(self._bases):
             try:
-                view = self._ask_one(base, "GET", "/v1/cluster", None, ClusterView)
+                view = self._read(base, Request(path="/v1/cluster"), ClusterView)
             except (Unreachable, OutcomeUnknown) as error:
                 problems.append(error.message)
                 continue
@@ -90,16 +132,61 @@ class AdminClient:
 
     def self_description(self) -> NodeView:
         """Ask a node who it is; that needs no token."""
-        return self._ask_one(self._bases[0], "GET", "/v1/system/node", None, NodeView)
+        return self._read(self._bases[0], Request(path="/v1/system/node"), NodeView)
 
     def audit(self, query: str) -> AuditPageView:
         """Read a page of the audit trail; `query` is that of its URL."""
-        problems = []
-        for base in self._bases:
+        return self._convert(self.ask(Request(path=f"/v1/audit?{query}")).document, AuditPageView)
+
+    def watch(self, request: Request) -> WatchView:
+        """Read updates of the metadata."""
+        return self._convert(self.ask(request).document, WatchView)
+
+    def ask(self, request: Request) -> Reply:
+        """Ask in turn until a node answers; what may be done once only is sent once.
+
+        Raises: Refused, and Unreachable or OutcomeUnknown when no node was left to be asked.
+        """
+        problems: list[str] = []
+        unknown: OutcomeUnknown | None = None
+        for base in list(self._bases):
             try:
-                return self._ask_one(base, "GET", f"/v1/audit?{query}", None, AuditPageView)
+                return self._ask_one(base, request)
+            except Unreachable as error:
+                problems.append(error.message)
+            except OutcomeUnknown as error:
+                if not request.may_be_repeated:
+                    raise
+                problems.append(error.message)
+                unknown = error
+        if unknown is not None and request.method != "GET":
+            raise OutcomeUnknown(
+                "\n".join(problems),
+                "run the same again with --idempotency-key "
+                f"{request.headers[IDEMPOTENCY_KEY]}: it is not done twice",
+            )
+        raise _nobody(problems)
+
+    @contextmanager
+    def download(self, request: Request) -> Iterator[Iterator[bytes]]:
+        """Get what is a file, piece by piece, from the first node that gives it.
+
+        Raises: as `ask` does, while the pieces are taken too.
+        """
+        problems: list[str] = []
+        for base in list(self._bases):
+            try:
+                answer = self._send(base, request)
+                if answer.status >= 400:
+                    raise _refusal(base, answer.status, answer.read(ANSWER_BYTES_MAX))
             except (Unreachable, OutcomeUnknown) as error:
                 problems.append(error.message)
+                continue
+            try:
+                yield _pieces(base, answer)
+            finally:
+                answer.close()
+            return
         raise _nobody(problems)
 
     def add_member(self, body: NewMember) -> ClusterView:
@@ -117,32 +204,61 @@ class AdminClient:
     def _change(
         self, method: Literal["POST", "DELETE"], path: str, body: msgspec.Struct | None
     ) -> ClusterView:
-        problems = []
-        for base in self._bases:
-            try:
-                return self._ask_one(base, method, path, body, ClusterView)
-            except Unreachable as error:
-                problems.append(error.message)
-        raise _nobody(problems)
+        reply = self.ask(Request(method=method, path=path, body=body))
+        return self._convert(reply.document, ClusterView)
 
-    def _ask_one(
-        self, base: str, method: str, path: str, body: msgspec.Struct | None, kind: type[T]
-    ) -> T:
-        """Raises: Unreachable (not done), OutcomeUnknown, Refused."""
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        if self._access.token:
-            headers["Authorization"] = f"Bearer {self._access.token}"
+    def _read(self, base: str, request: Request, kind: type[T]) -> T:
+        return self._convert(self._ask_one(base, request).document, kind)
+
+    @staticmethod
+    def _convert(document: Any, kind: type[T]) -> T:
         try:
-            answer = self._http.request(
-                method,
-                base + path,
-                body=None if body is None else msgspec.json.encode(body),
+            return msgspec.convert(document, kind)
+        except msgspec.ValidationError as error:
+            raise _stranger("the node", error) from error
+
+    def _ask_one(self, base: str, request: Request) -> Reply:
+        """Raises: Unreachable (not done), OutcomeUnknown, Refused."""
+        answer = self._send(base, request)
+        try:
+            data = answer.read(ANSWER_BYTES_MAX + 1)
+            answer.release_conn()
+        except urllib3.exceptions.HTTPError as error:
+            raise OutcomeUnknown(f"{base} did not answer: {error}") from error
+        if answer.status >= 400:
+            raise _refusal(base, answer.status, data)
+        if len(data) > ANSWER_BYTES_MAX:
+            answer.close()
+            raise Refused(
+                f"{base} answers with more than {ANSWER_BYTES_MAX >> 20} MiB",
+                "ask for less: --limit, --filter or --page-size",
+            )
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        try:
+            return Reply(answer.status, msgspec.json.decode(data) if data else None, headers)
+        except msgspec.MsgspecError as error:
+            raise _stranger(base, error) from error
+
+    def _send(self, base: str, request: Request) -> urllib3.BaseHTTPResponse:
+        """Send it and wait for the head of the answer. Raises: Unreachable, OutcomeUnknown."""
+        headers = dict(request.headers)
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        if self._access.token and request.with_token:
+            headers["Authorization"] = f"Bearer {self._access.token}"
+        timeout = urllib3.Timeout(
+            connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S + request.patience_s
+        )
+        try:
+            return self._http.request(
+                request.method,
+                base + request.target,
+                body=None if request.body is None else msgspec.json.encode(request.body),
                 headers=headers,
+                timeout=timeout,
                 redirect=False,  # the token is for this node, and no other
                 preload_content=False,
             )
-            data = answer.read(ANSWER_BYTES_MAX)
-            answer.release_conn()
         except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
             raise Unreachable(f"{base} cannot be reached") from None
         except urllib3.exceptions.SSLError as error:
@@ -151,15 +267,22 @@ class AdminClient:
             raise Unreachable(f"{base} does not speak TLS") from None
         except urllib3.exceptions.HTTPError as error:
             raise OutcomeUnknown(f"{base} did not answer: {error}") from error
-        if answer.status >= 400:
-            raise _refusal(base, answer.status, data)
-        try:
-            return msgspec.json.decode(data, type=kind)
-        except msgspec.MsgspecError as error:
-            raise OutcomeUnknown(
-                f"{base} did not answer as a control plane of this version does: {error}",
-                "check the address: it is the one of the HTTP API",
-            ) from error
+
+
+def _pieces(base: str, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    try:
+        yield from answer.stream(CHUNK_BYTES)
+    except urllib3.exceptions.HTTPError as error:
+        raise Unreachable(
+            f"{base} broke off in the middle: {error}", "run the same again, or ask another node"
+        ) from error
+
+
+def _stranger(base: str, error: msgspec.MsgspecError) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{base} did not answer as a control plane of this version does: {error}",
+        "check the address: it is the one of the HTTP API",
+    )
 
 
 def base_url(endpoint: str, *, is_tls: bool = False) -> str:
@@ -191,7 +314,8 @@ def _refusal(base: str, status: int, data: bytes) -> AdminError:
             f"{base}: {text}", "see whether it was done: felix-admin cluster status"
         )
     reason = str(envelope.details.get("reason", ""))
-    return Refused(text, HINTS.get(reason) or HINTS.get(envelope.code) or LOOK)
+    hint = HINTS.get(reason) or HINTS.get(envelope.code)
+    return Refused(text, hint or LOOK, code=envelope.code, reason=reason)
 
 
 def _nobody(problems: list[str]) -> Unreachable:

@@ -58,6 +58,12 @@ class Refused(AdminError):
 
     exit_code = EXIT_REFUSED
 
+    def __init__(self, message: str, hint: str = LOOK, *, code: str = "", reason: str = "") -> None:
+        """`code` and `details.reason` as the cluster says them; empty: it was this tool."""
+        super().__init__(message, hint)
+        self.code = code
+        self.reason = reason
+
 
 class Usage(AdminError):
     """The command does not make sense as it stands."""
