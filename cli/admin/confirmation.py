@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
@@ -13,8 +13,10 @@ import msgspec
 from felix.cli.admin.client import AdminClient, Request
 from felix.cli.admin.command import Command
 from felix.cli.admin.errors import Refused, Usage, plain
-from felix.cli.admin.members import DOORS
+from felix.cli.admin.members import DOORS, members_of
 
+UNTYPED: Final = frozenset({"texts", "pairs", "streams"})
+"""What is given several times: nothing that destroys takes such things."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -36,7 +38,7 @@ def confirm(
     lost = command.destroys.format_map({**dict.fromkeys(given, ""), **given})
     if not is_sure:
         if not sys.stdin.isatty():
-            again = shlex.join(["felix-admin", *command.name.split(), *_words(command, given)])
+            again = shlex.join(["felix-admin", *command.name.split(), *_typed(command, given)])
             raise Usage(f"{lost}, and there is no terminal to ask on", f"{again} --yes")
         if "dry_run" in parameters:
             lost += _preview(client, request)
@@ -48,9 +50,20 @@ def confirm(
     return request
 
 
-def _words(command: Command, given: dict[str, Any]) -> list[str]:
-    named = [str(given[name]) for name in (command.own, *command.arguments) if name in given]
-    return [plain(one) for one in named] or ["..."]
+def _typed(command: Command, given: dict[str, Any]) -> list[str]:
+    """Write the command again, with all that it has come to know."""
+    words = []
+    for one in members_of(command):
+        if one.name not in given or one.reads in UNTYPED:
+            continue
+        value = plain(str(given[one.name]))
+        if one.name in {command.own, *command.arguments}:
+            words.insert(0, value)
+        elif given[one.name] is True:
+            words.append(one.flag)
+        else:
+            words += [one.flag, value]
+    return words
 
 
 def _preview(client: AdminClient, request: Request) -> str:

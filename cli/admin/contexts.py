@@ -44,6 +44,7 @@ class Context(Discreet, frozen=True, omit_defaults=True, kw_only=True, forbid_un
     def shown(self) -> dict[str, Any]:
         """Give what may be seen of it."""
         seen: dict[str, Any] = msgspec.to_builtins(self)
+        seen["endpoints"] = list(self.endpoints)
         hidden = [name for name in ("token", "refresh_token") if name in seen]
         return seen | dict.fromkeys(hidden, STORED)
 

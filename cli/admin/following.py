@@ -74,13 +74,16 @@ def _placement(client: AdminClient, place: str, shards: int) -> Step:
     return Step("placing", f"{led} of {shards} shards have a leader" + (f": {why}" if why else ""))
 
 
-def _why_not(client: AdminClient) -> str:
+def _why_not(client: AdminClient, *, is_unplaced: bool = True) -> str:
     """Ask placement, which not everybody may, what is in the way."""
     try:
-        unplaced = client.ask(Request(path="/v1/placement/plan")).document["unplaced"]
+        found = client.ask(Request(path="/v1/placement/plan")).document
     except Refused:
         return ""
-    return f": {unplaced[0]['why']}" if unplaced else ""
+    unmet = found["unplaced"] if is_unplaced else found["plan"]["blocked_by"]
+    paused = "placement is paused" if found["is_paused"] else ""
+    why = unmet[0]["why"] if unmet else paused
+    return f": {why}" if why else ""
 
 
 def _drain(client: AdminClient, broker: str) -> Step:
@@ -98,8 +101,12 @@ def _drain(client: AdminClient, broker: str) -> Step:
     query = {"broker": broker, "under_way": "true"}
     moves = client.ask(Request(path="/v1/shard-moves", query=dict(query))).document["items"]
     blocked = next((one["blocked_by"] for one in moves if one["blocked_by"]), "")
-    text += f"; {len(moves)} moves under way" if moves else "; no move is under way"
-    return Step(status, text + (f" ({blocked})" if blocked else ""))
+    if not moves:
+        why = _why_not(client, is_unplaced=False)
+        return Step("stuck", f"{text}; no move is under way{why}")
+    return Step(
+        status, f"{text}; {len(moves)} moves under way" + (f" ({blocked})" if blocked else "")
+    )
 
 
 def _moves(client: AdminClient, request: Request, plan: str) -> Step:
