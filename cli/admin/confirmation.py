@@ -52,7 +52,7 @@ def confirm(
 
 def _typed(command: Command, given: dict[str, Any]) -> list[str]:
     """Write the command again, with all that it has come to know."""
-    words = []
+    words: list[str] = []
     for one in members_of(command):
         if one.name not in given or one.reads in UNTYPED:
             continue

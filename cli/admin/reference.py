@@ -13,7 +13,7 @@ import click
 EVERYWHERE: Final = frozenset({"client", "output", "token_file", "ca_file", "context"})
 """Parameters that nearly all commands have."""
 SHARED: Final = frozenset(
-    {"yes", "wait", "timeout_s", "limit", "filter", "consistency", "expected_version"}
+    {"yes", "wait", "timeout_s", "filter", "consistency", "expected_version"}
     | {"idempotency_key", "wait_brokers", "wait_timeout_ms"}
 )
 """Parameters that mean the same wherever they are."""
