@@ -55,6 +55,7 @@ def members_of(command: Command) -> list[Member]:
         one.name: one
         for one in _all(door)
         if one.name not in {*command.without, *NEVER_OPTIONS}
+        and not (command.body_from_file and one.place == "body")
     }  # fmt: skip
     return [_adjusted(one, command) for one in found.values()]
 
@@ -76,14 +77,12 @@ def _all(door: Door) -> Iterator[Member]:
 
 def _adjusted(member: Member, command: Command) -> Member:
     spelling = command.spelled.get(member.name, member.spelling)
-    required = member.name in command.required or (
-        member.required and member.name not in {command.named_after, *command.fixed}
-    )
+    has_default = member.name in {command.named_after, *command.fixed}
     return msgspec.structs.replace(
         member,
         spelling=spelling,
         reads=spelling.reads or member.reads,
-        required=(required and not command.body_from_file) or member.place == "path",
+        required=(member.required and not has_default) or member.name in command.required,
     )
 
 

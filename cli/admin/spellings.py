@@ -47,7 +47,6 @@ SPELLINGS: Final[dict[str, Spelling]] = {
     "ack_policy": Spelling("--ack-policy", "Whose copy makes a message acknowledged."),
     "kind": Spelling("--kind", "What it is."),
     "delivery": Spelling("--delivery", "What subscribers get."),
-    "regions": Spelling("--in-region", "Region where shards may live; may be repeated."),
     # brokers and placement
     "address": Spelling("--address", "Where clients reach it.", metavar="HOST:PORT"),
     "boot_id": Spelling("--boot-id", "Random, new with every start.", metavar="ID"),
