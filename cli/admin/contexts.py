@@ -96,7 +96,8 @@ def load(path: Path) -> Contexts:
     if len(data) > FILE_BYTES_MAX:
         raise Usage(f"{path} is larger than {FILE_BYTES_MAX >> 20} MiB", _set_aside(path))
     try:
-        found = msgspec.convert(yaml.safe_load(data) or {}, Contexts)
+        document = yaml.safe_load(data)
+        found = msgspec.convert({} if document is None else document, Contexts)
     except (yaml.YAMLError, msgspec.ValidationError, RecursionError, UnicodeDecodeError):
         # what is wrong is not quoted: it may stand beside a token
         raise Usage(f"{path} is not a file of contexts", _set_aside(path)) from None

@@ -12,7 +12,7 @@ from felix.cli.admin import proofs
 from felix.cli.admin.client import AdminClient, Reply, Request
 from felix.cli.admin.command import Command
 from felix.cli.admin.confirmation import confirm, yes_option
-from felix.cli.admin.errors import OutcomeUnknown, Refused, TimedOut, Usage, plain
+from felix.cli.admin.errors import HINTS, OutcomeUnknown, Refused, TimedOut, Usage, plain
 from felix.cli.admin.following import followable
 from felix.cli.admin.members import DOORS, Member, members_of
 from felix.cli.admin.merging import merged
@@ -26,6 +26,8 @@ from felix.http.brokers_wait import APPLIED, LAGGING, UNKNOWN
 
 DEFAULTS_OF_CONTEXT: Final = {"tenant_id": "tenant", "namespace": "namespace"}
 VARIABLES: Final = {"tenant_id": "FELIX_ADMIN_TENANT", "namespace": "FELIX_ADMIN_NAMESPACE"}
+WRONG: Final = ("validation_error", "unprocessable", "malformed", "too_large")
+"""Codes that say that the command itself is not right."""
 ARGUMENT: Final = "own_argument"
 _TYPES: Final[dict[str, Any]] = {
     "integer": click.IntRange(min=0),
@@ -220,17 +222,22 @@ class _Values(dict[str, Any]):
 
 
 def _with_next_step(error: Refused, command: Command) -> Refused:
-    """Say the next thing to try in the words of the command's noun."""
+    """Say the next thing to try in the words of the command, where no reason has said it."""
     noun = command.noun
+    there = (
+        f"see what is there: felix-admin {noun} {'get' if f'{noun} get' in COMMANDS else 'list'}"
+    )
     steps = {
-        "not_found": f"see what there is: felix-admin {noun} list",
-        "already_exists": f"look at it, or change it: felix-admin {noun} get, {noun} update",
+        "already_exists": there,
+        "conflict": there,
         "precondition_failed": f"look again, and take its version: felix-admin {noun} get",
+        **dict.fromkeys(WRONG, f"correct it: felix-admin {command.name} --help"),
     }
-    wanted = {"not_found": "list"}.get(error.code, "get")
-    if error.code in steps and f"{noun} {wanted}" in COMMANDS:
-        return Refused(error.message, steps[error.code], code=error.code, reason=error.reason)
-    return error
+    if f"{noun} list" in COMMANDS:
+        steps["not_found"] = f"see what there is: felix-admin {noun} list"
+    if error.code not in steps or error.reason in HINTS:
+        return error
+    return Refused(error.message, steps[error.code], code=error.code, reason=error.reason)
 
 
 def groups() -> dict[str, list[click.Command]]:

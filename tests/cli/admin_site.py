@@ -68,13 +68,15 @@ def closed_port() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
-def on_a_terminal(site: Site, command: str, typed: str, stdout: Path) -> tuple[int, str]:
+def on_a_terminal(
+    site: Site, command: str, typed: str, stdout: Path, noun: str = "cluster"
+) -> tuple[int, str]:
     """Run it on a terminal of its own, but for its result; type; give exit code and display."""
     ours, theirs = pty.openpty()
     code = "from felix.cli.admin import main; main(prog_name='felix-admin')"
     with stdout.open("wb") as result:
         process = subprocess.Popen(
-            [sys.executable, "-c", code, "cluster", *command.split()],
+            [sys.executable, "-c", code, *noun.split(), *command.split()],
             stdin=theirs,
             stdout=result,
             stderr=theirs,
