@@ -21,7 +21,7 @@ from felix.cli.admin.output import FILE_COLUMNS, Format, number, says, show_docu
 from felix.cli.admin.tables import rows_table
 from felix.http.cluster_views import ClusterView
 
-ROWS_MAX: Final = 200
+ROWS_MAX: Final = 50
 """Of brokers and of moves: those that need looking at come first."""
 STALE: Final = "stale"
 _BROKER_COLUMNS: Final = tuple(one for one in BROKERS if not one.startswith("ADDRESS"))
@@ -102,15 +102,14 @@ def look(client: AdminClient) -> Sample:
             return {}
 
     cluster = client.cluster()
-    size = str(ROWS_MAX)
-    brokers = ask("/v1/brokers", consistency=STALE, page_size=size).get("items", [])
-    moves = ask("/v1/shard-moves", consistency=STALE, page_size=size, under_way="true")
+    brokers = ask("/v1/brokers", consistency=STALE).get("items", [])
+    moves = ask("/v1/shard-moves", consistency=STALE, under_way="true").get("items", [])
     placement = ask("/v1/placement/plan") if cluster.leader_id is not None else {}
     return Sample(
         at_s=time.monotonic(),
         cluster=cluster,
         brokers=sorted(brokers, key=_needs_looking_at),
-        moves=moves.get("items", []),
+        moves=moves,
         placement=placement,
         problems=list(dict.fromkeys(problems)),
     )
@@ -131,11 +130,16 @@ def screen_of(sample: Sample, rate: Rates) -> RenderableType:
     """Draw it."""
     parts: list[RenderableType] = [Text(plain(line)) for line in headline(sample, rate)]
     parts += [Text(""), _members(sample.cluster)]
-    if sample.brokers:
-        parts += [Text(""), rows_table(_BROKER_COLUMNS, sample.brokers)]
-    if sample.moves:
-        parts += [Text(""), rows_table(_MOVE_COLUMNS, sample.moves)]
+    parts += _some(_BROKER_COLUMNS, sample.brokers)
+    parts += _some(_MOVE_COLUMNS, sample.moves)
     return Group(*parts)
+
+
+def _some(columns: tuple[str, ...], rows: list[Any]) -> list[RenderableType]:
+    if not rows:
+        return []
+    more = [Text(f"and {len(rows) - ROWS_MAX:,} more")] if len(rows) > ROWS_MAX else []
+    return [Text(""), rows_table(columns, rows[:ROWS_MAX]), *more]
 
 
 def headline(sample: Sample, rate: Rates) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from felix.cli.admin import main
 from felix.cli.admin.tables import show_one, show_rows
-from tests.cli.admin_site import Site, a_site, closed_port, on_a_terminal
+from tests.cli.admin_site import Site, a_site, closed_port, on_a_terminal, until_it_shows
 
 pytestmark = pytest.mark.slow
 
@@ -151,6 +154,55 @@ def test_not_found_points_to_the_list_of_its_kind(place: Place) -> None:
         assert f"Try: see what there is: felix-admin {noun} list" in said
 
 
+class Rude:
+    """Takes requests, and hangs up without a word."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._hang_up)
+        self._thread.start()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):  # it was closed
+            while True:
+                connection, _ = self._socket.accept()
+                with connection:
+                    text = connection.recv(65536).decode()
+                    self.keys += re.findall(r"Idempotency-Key: (\S+)", text)
+
+    def close(self) -> None:
+        """Be there no longer."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def rude() -> Iterator[Rude]:
+    with contextlib.closing(Rude()) as found:
+        yield found
+
+
+def test_a_change_whose_answer_was_lost_is_asked_of_the_next_node_with_its_key(
+    place: Place, rude: Rude
+) -> None:
+    both = f"{rude.endpoint},{place.endpoint}"
+    assert place.run("cache create rates --idempotency-key k1", both).exit_code == 0
+    assert place.run("cache create rates --idempotency-key k1", both).exit_code == 0
+    assert rude.keys == ["k1", "k1"]
+    assert [one["cache"] for one in place.json("cache list")] == ["rates"]
+
+
+def test_an_outcome_that_nobody_knows_ends_with_the_key_that_makes_asking_again_safe(
+    place: Place, rude: Rude
+) -> None:
+    said = place.refused("cache create rates", 3, rude.endpoint)
+    (key,) = rude.keys
+    assert f"Try: run the same again with --idempotency-key {key}" in said
+
+
 # --- what destroys --------------------------------------------------------------------------------
 
 
@@ -233,6 +285,12 @@ def test_top_once_is_for_scripts_and_drawing_needs_a_terminal(place: Place) -> N
     assert found["rates"]["commits"] == 0
     assert [one["name"] for one in found["cluster"]["members"]] == ["n1", "n2", "n3"]
     assert "Try: felix-admin top --once" in place.refused("top", 2)
+
+
+def test_top_and_watch_go_on_until_they_are_interrupted_which_is_no_failure(place: Place) -> None:
+    code, shown = until_it_shows(place, "top --interval 0.2", "committed 5,000 (0.0/s)")
+    assert (code, "Traceback" in shown) == (0, False)
+    assert until_it_shows(place, "watch --from 0", "acme/billing")[0] == 0
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
