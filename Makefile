@@ -11,7 +11,7 @@ run: $(STAMP)
 	$(BIN)/felix-controlplane dev --nodes 3 --brokers 3 --data-dir run/data
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

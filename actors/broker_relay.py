@@ -23,11 +23,13 @@ from felix.actors.messages import (
     Leading,
     PlanAsked,
     ReadCatalog,
+    ReadWork,
     Reported,
     WorkRead,
     tell_if_alive,
 )
 from felix.actors.replica import Replica
+from felix.core.brokers.boots import check_boot
 from felix.core.brokers.heartbeats import BrokerSeen
 from felix.core.brokers.reports import Shard, place_of
 from felix.core.catalog.broker_changes import id_of
@@ -36,7 +38,6 @@ from felix.core.catalog.planning import whole_of, work_of
 from felix.proto.command import Command
 from felix.proto.commands import DeleteStream
 from felix.proto.errors import (
-    BrokerFenced,
     Conflict,
     DeadlineExceeded,
     FelixError,
@@ -212,9 +213,10 @@ class BrokerRelay:
 
     # --- what HeartbeatMonitor reads ----------------------------------------------------------
 
-    def work(self) -> WorkRead:
+    def work(self, message: ReadWork) -> WorkRead:
         """Extract what placement there is to be done."""
-        return WorkRead(work_of(self._replica.catalog, time.time_ns() // 1_000_000))
+        now_ms = time.time_ns() // 1_000_000
+        return WorkRead(work_of(self._replica.catalog, now_ms, message.after, message.dead))
 
     def read(self, message: ReadCatalog) -> CatalogRead:
         """Extract what is about brokers and has changed."""
@@ -254,17 +256,7 @@ def _check_boot(report: AnyReport, catalog: Catalog) -> Broker:
     broker: Broker | None = catalog.store.tables["Broker"].rows.get((report.broker_id,))
     if broker is None:
         raise NotFound(f"there is no broker {report.broker_id!r}: register it")
-    if not broker.boot_id:
-        raise BrokerFenced(
-            f"{report.broker_id!r} has stopped: register it again",
-            details={"broker_epoch": broker.broker_epoch},
-        )
-    if broker.broker_epoch != report.broker_epoch:
-        raise BrokerFenced(
-            f"another boot of {report.broker_id!r} has registered, at {broker.address} and epoch "
-            f"{broker.broker_epoch}; this one had {report.broker_epoch}",
-            details={"broker_epoch": broker.broker_epoch, "address": broker.address},
-        )
+    check_boot(broker, report.broker_epoch)
     return broker
 
 

@@ -108,6 +108,8 @@ class HeartbeatMonitor(SocketActor):
         heard: BrokersHeard,
         shared: WatchPosition,
         pulse: Pulse,
+        *,
+        waiters_max: int,
     ) -> None:
         """`pulse` is RaftNode's: while that stands still no report gets here either."""
         super().__init__(failed)
@@ -118,7 +120,8 @@ class HeartbeatMonitor(SocketActor):
         self._pulse = pulse
         self._beats_seen = 0
         self._now: _Lead | None = None
-        self._waiters = Waiters()
+        self._waiters_max = waiters_max
+        self._waiters = Waiters(waiters_max)
         self._numbers = 0
         self._reports = 0
 
@@ -126,7 +129,8 @@ class HeartbeatMonitor(SocketActor):
     def _leading(self, message: Leading) -> None:
         if not message.is_leader:
             self._now = self._heard.now = None
-            self._waiters = Waiters()  # RaftNode has let go of them, and asks the next leader
+            # RaftNode has let go of them, and asks the next leader.
+            self._waiters = Waiters(self._waiters_max)
             return
         now = time.monotonic()
         beats, reports = Heartbeats(self._times, now, message.term), Reports()

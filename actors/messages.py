@@ -11,7 +11,7 @@ from felix.core.auth.idp_cache import KeySource
 from felix.core.brokers.heartbeats import BrokerSeen
 from felix.core.brokers.reports import DrainedShard, Shard
 from felix.core.catalog.catalog import Catalog
-from felix.core.catalog.planning import Whole, Work
+from felix.core.catalog.planning import Places, Whole, Work
 from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck, PlacementPlan
 from felix.proto.commands import AnyCommand
 from felix.proto.errors import FelixError
@@ -185,6 +185,9 @@ class ReadWork(msgspec.Struct, frozen=True):
     """To RaftNode: what placement there is to be done; `reply_to` gets `WorkRead`."""
 
     reply_to: ActorRef
+    after: Places
+    dead: tuple[str, ...]
+    """Brokers that are not waited for any more. See `work_of`."""
 
 
 class WorkRead(msgspec.Struct, frozen=True):

@@ -332,6 +332,7 @@ class Node:
                 self._brokers_heard,
                 self._watch_position,
                 self._pulse,
+                waiters_max=self._settings.broker_waiters_max,
             )
         )
 

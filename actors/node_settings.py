@@ -37,6 +37,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_entries: int = 20_000
     trail_entries: int = 10_000
     in_flight_max: int = 4096
+    broker_waiters_max: int = 256
+    """Requests that wait at the leader until brokers have a version."""
     applied_lag_max: int = 10_000
     """A node that has this many entries still to apply is not ready."""
     disk_free_min_mb: int = 256

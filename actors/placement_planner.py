@@ -32,6 +32,8 @@ from felix.actors.messages import (
 )
 from felix.actors.watch_position import WatchPosition
 from felix.core.catalog.planning import (
+    START,
+    Places,
     Whole,
     Work,
     next_plans,
@@ -39,7 +41,9 @@ from felix.core.catalog.planning import (
     rebalancing,
     with_health,
 )
+from felix.core.placement.arrivals import FEW, Arrivals
 from felix.core.placement.creating import place
+from felix.core.placement.pacing import first_moves
 from felix.core.placement.stepping import ShardKey, StepLimits, next_steps
 from felix.proto.brokers import PlacementPlan, ShardStatus, StreamName
 from felix.proto.commands import AnyCommand
@@ -57,8 +61,6 @@ PATIENCE_S: Final = 5.0
 BACK_OFF_S: Final = 1.0
 """After a refusal."""
 ADVANCES_MAX: Final = 500
-PLANNED_MAX: Final = 200
-"""Moves of one plan of the control plane's own: the next one follows."""
 REPORTS_S: Final = 1.0
 PRINCIPAL: Final = "felix:placement-planner"
 
@@ -96,6 +98,9 @@ class _Lead(msgspec.Struct):
     reading_since: float | None = None
     proposing_since: float | None = None
     quiet_until: float = 0.0
+    after: Places = START
+    dead: tuple[str, ...] = ()
+    arrivals: Arrivals = msgspec.field(default_factory=Arrivals)
 
 
 class PlacementPlanner(SocketActor):
@@ -139,7 +144,7 @@ class PlacementPlanner(SocketActor):
         is_news = position is not None and position.version != lead.version
         if now >= lead.quiet_until and (is_news or now - lead.looked_at >= SLOW_TURN_S):
             lead.reading_since = lead.looked_at = now
-            tell_if_alive(lead.raft, ReadWork(self.actor_ref))
+            tell_if_alive(lead.raft, ReadWork(self.actor_ref, lead.after, lead.dead))
 
     @handles(WorkRead)
     def _read(self, message: WorkRead) -> None:
@@ -148,6 +153,7 @@ class PlacementPlanner(SocketActor):
             return
         lead.reading_since = None
         lead.version = message.work.fleet.version
+        lead.after = message.work.ends
         began = time.monotonic()
         commands = self._decide(lead, message.work, self._reports())
         self._longest_s = max(self._longest_s, time.monotonic() - began)
@@ -176,16 +182,20 @@ class PlacementPlanner(SocketActor):
         )
         if steps:
             commands.append(AdvanceMoves(items=steps[:ADVANCES_MAX]))
-        placed = place(fleet, work.unplaced)
-        if placed.items:
-            commands.append(PlaceShards(items=placed.items))
+        up = frozenset(row.broker_id for row in fleet.brokers if row.is_up)
+        all_are_there = lead.arrivals.have_settled(up, time.monotonic())
+        if all_are_there or len(work.unplaced) <= FEW:
+            placed = place(fleet, work.unplaced)
+            if placed.items:
+                commands.append(PlaceShards(items=placed.items))
         dead = self._dead(lead, work)
         if commands or work.settings.is_paused:
             return commands  # plans are made of what is true once these are done
         for plan in next_plans(work, unwell, dead):
-            if plan.moves:
-                first = msgspec.structs.replace(plan, moves=plan.moves[:PLANNED_MAX], blocked_by=())
-                log.info("shards are to move", because=plan.reason, moves=len(first.moves))
+            moves = first_moves(fleet, plan.moves)
+            if moves:
+                first = msgspec.structs.replace(plan, moves=moves, blocked_by=())
+                log.info("shards are to move", because=plan.reason, moves=len(moves))
                 commands.append(StartMoves(plan=first))
                 break
         return commands
@@ -196,11 +206,13 @@ class PlacementPlanner(SocketActor):
         down = [row for row in work.fleet.brokers if row.status == "down"]
         lead.down_since = {one.broker_id: lead.down_since.get(one.broker_id, now) for one in down}
         after_s = self._times.rebuild_after_s
-        return [
+        dead = [
             one.broker_id
             for one in down
             if one.drain or now - lead.down_since[one.broker_id] >= after_s
         ]
+        lead.dead = tuple(dead)
+        return dead
 
     @handles(Proposed)
     def _proposed(self, message: Proposed) -> None:

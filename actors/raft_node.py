@@ -242,7 +242,7 @@ class RaftNode(SocketActor):
 
     @handles(ReadWork)
     def _read_work(self, message: ReadWork) -> None:
-        tell_if_alive(message.reply_to, self._service.brokers.work())
+        tell_if_alive(message.reply_to, self._service.brokers.work(message))
 
     @handles(Propose)
     def _propose(self, message: Propose) -> None:

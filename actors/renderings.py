@@ -1,14 +1,19 @@
-"""Snapshots for brokers: rendered once per version, in slices, and shared by all who ask."""
+"""Snapshots for brokers: rendered once per version, in slices, and shared by all who ask.
+
+Answers go out in slices as well: a herd of brokers that come back at once must not keep the thread
+that runs consensus.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 import msgspec
 
 from felix.core.catalog.catalog import Catalog
 from felix.core.catalog.rendering import SnapshotRendering
+from felix.proto import codec
 from felix.proto.errors import Overloaded, ValidationFailed
 from felix.proto.queries import GetSnapshot
 from felix.proto.updates import SnapshotChunk
@@ -16,6 +21,10 @@ from felix.transport.rpc_server import Incoming
 
 RENDERINGS_MAX = 4
 SLICE_RECORDS = 250
+SLICE_ANSWERS = 16
+"""Of up to 256 KiB each."""
+ASKED_MAX = 10_000
+"""So many may wait for an answer."""
 SHARED_FOR_S = 1.0
 """A client that takes stale answers may get a snapshot this old: it catches up by updates."""
 
@@ -24,14 +33,27 @@ class Rendered(msgspec.Struct, frozen=True):
     """A finished snapshot."""
 
     version: int
-    epoch: int
     digest: str
-    chunks: tuple[msgspec.Raw, ...]
-    """Each the encoded list of one chunk's objects."""
+    chunks: tuple[bytes, ...]
+    """Each a whole encoded `SnapshotChunk`."""
+
+    def answer(self, number: int) -> bytes:
+        """Give the encoded answer to `GetSnapshot` for one chunk. Raises: ValidationFailed."""
+        if number >= len(self.chunks):
+            raise ValidationFailed(f"this snapshot has {len(self.chunks)} chunks")
+        return self.chunks[number]
+
+
+class Due(msgspec.Struct, frozen=True):
+    """Who is to be answered, and out of which snapshot."""
+
+    incoming: Incoming
+    rendered: Rendered
 
 
 class _UnderWay(msgspec.Struct):
     rendering: SnapshotRendering
+    cluster_id: str
     version: int
     epoch: int
     digest: str
@@ -45,9 +67,12 @@ class Renderings:
     def __init__(self) -> None:
         self._finished: OrderedDict[tuple[int, int], tuple[float, Rendered]] = OrderedDict()
         self._under_way: OrderedDict[tuple[int, int], _UnderWay] = OrderedDict()
+        self._due: deque[Due] = deque()
+        self.count = 0
+        """Snapshots that were rendered."""
 
-    def find(self, catalog: Catalog, incoming: Incoming, query: GetSnapshot) -> Rendered | None:
-        """Get the snapshot a query wants, or let it wait for the rendering.
+    def ask(self, catalog: Catalog, incoming: Incoming, query: GetSnapshot) -> None:
+        """Let a query wait for its turn, or for the rendering of what it wants.
 
         Raises: Compacted, FutureVersion, Overloaded.
         """
@@ -56,35 +81,45 @@ class Renderings:
         stale = incoming.request.consistency == "stale"
         version = query.version or self._version_for(catalog, stale=stale)
         key = (catalog.epoch, version)
+        waiting = sum(len(one.waiting) for one in self._under_way.values())
+        if len(self._due) + waiting >= ASKED_MAX:
+            raise Overloaded("too many wait for snapshots", retry_after_ms=200)
         if key in self._finished:
             self._finished.move_to_end(key)
-            return self._finished[key][1]
+            self._due.append(Due(incoming, self._finished[key][1]))
+            return
         if key not in self._under_way:
             self._begin(catalog, key)
         self._under_way[key].waiting.append(incoming)
-        return None
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is a slice to render."""
-        return bool(self._under_way)
+        """Whether there is something to render or to answer."""
+        return bool(self._under_way or self._due)
 
-    def slice(self) -> tuple[Rendered, list[Incoming]] | None:
-        """Render one slice; when that finishes a snapshot, return it and who waits for it."""
+    def slice(self) -> list[Due]:
+        """Render one slice, and return whom to answer now."""
+        if self._under_way:
+            self._render()
+        return [self._due.popleft() for _ in range(min(SLICE_ANSWERS, len(self._due)))]
+
+    def _render(self) -> None:
         key, one = next(iter(self._under_way.items()))
         if not one.rendering.step(SLICE_RECORDS):
-            return None
+            return
         del self._under_way[key]
-        chunks = tuple(msgspec.Raw(chunk) for chunk in one.rendering.chunks)
-        rendered = Rendered(one.version, one.epoch, one.digest, chunks)
+        rendered = Rendered(one.version, one.digest, _answers(one))
+        self.count += 1
         self._finished[key] = (one.started, rendered)
         while len(self._finished) > RENDERINGS_MAX:
             self._finished.popitem(last=False)
-        return rendered, one.waiting
+        self._due.extend(Due(incoming, rendered) for incoming in one.waiting)
 
     def clear(self) -> list[Incoming]:
         """Forget everything: the catalog was replaced. Return who still waited."""
-        waiting = [incoming for one in self._under_way.values() for incoming in one.waiting]
+        waiting = [one.incoming for one in self._due]
+        waiting += [incoming for one in self._under_way.values() for incoming in one.waiting]
+        self._due.clear()
         self._under_way.clear()
         self._finished.clear()
         return waiting
@@ -107,22 +142,32 @@ class Renderings:
             raise Overloaded("too many snapshots are being rendered", retry_after_ms=200)
         view = catalog.view_at(key[1])
         self._under_way[key] = _UnderWay(
-            SnapshotRendering(view), view.version, view.epoch, view.digest, time.monotonic(), []
+            SnapshotRendering(view),
+            catalog.cluster_id,
+            view.version,
+            view.epoch,
+            view.digest,
+            time.monotonic(),
+            [],
         )
 
 
-def chunk_of(cluster_id: str, rendered: Rendered, number: int) -> SnapshotChunkEncoded:
-    """Make the answer to `GetSnapshot`. Raises: ValidationFailed."""
-    if number >= len(rendered.chunks):
-        raise ValidationFailed(f"this snapshot has {len(rendered.chunks)} chunks")
-    return SnapshotChunkEncoded(
-        cluster_id,
-        rendered.epoch,
-        rendered.version,
-        number,
-        len(rendered.chunks),
-        rendered.digest,
-        rendered.chunks[number],
+def _answers(done: _UnderWay) -> tuple[bytes, ...]:
+    """Encode the answer for each chunk, once for all who will ask."""
+    chunks = done.rendering.chunks
+    return tuple(
+        codec.encode(
+            SnapshotChunkEncoded(
+                done.cluster_id,
+                done.epoch,
+                done.version,
+                number,
+                len(chunks),
+                done.digest,
+                msgspec.Raw(chunk),
+            )
+        )
+        for number, chunk in enumerate(chunks)
     )
 
 

@@ -31,6 +31,9 @@ from felix.proto.updates import RawUpdate
 
 DUMP_SLICE_RECORDS = 250
 """Written down in one go: about 0.3 ms."""
+SLICE_UPDATES: Final = 250
+"""After so many updates the rest of a batch is applied in another turn: a broker that comes or goes
+changes every stream that it has a copy of, and meanwhile peers want to hear from this node."""
 _ABOUT_CREDENTIALS: Final = frozenset({PutBrokerCredential, DeleteBrokerCredential})
 
 log = structlog.get_logger("felix.replica")
@@ -111,8 +114,8 @@ class Replica:
     ) -> bool:
         """Apply entries in order, answer what was proposed here, then publish.
 
-        While a snapshot is being loaded they are held back; `catch_up` goes on with them. Says
-        whether there were updates. Raises: TooOld.
+        While a snapshot is being loaded they are held back, and what is left of those that bring
+        many updates; `catch_up` goes on with them. Says whether there were updates. Raises: TooOld.
         """
         if self._loading is not None or self._held:
             self._held.append((entries, tokens))
@@ -140,7 +143,7 @@ class Replica:
         answers: list[tuple[int, Applied]] = []
         credentials_changed = None
         wants_acks = False
-        for entry in entries:
+        for position, entry in enumerate(entries, 1):
             if entry.kind is EntryKind.COMMAND:
                 proposal = read_proposal(entry.index, entry.data)
                 applied = catalog.apply(entry.index, proposal)
@@ -155,11 +158,14 @@ class Replica:
                 catalog.skip(entry.index)
             if not entry.index % CHECKPOINT_ENTRIES:
                 self._checkpoint(entry.index, catalog.proof)
+            if len(updates) >= SLICE_UPDATES and position < len(entries):
+                self._held.appendleft((entries[position:], tokens))
+                break
         if credentials_changed is not None:
             credentials_changed(catalog)
         for answer in answers:  # one after the other: the socket's thread sends them as one
             finished(*answer)
-        self._last_term = entries[-1].term
+        self._last_term = entry.term
         if updates:
             self._publish(tuple(updates), wants_acks=wants_acks)
         return bool(updates)

@@ -27,7 +27,7 @@ from felix.actors.operations import Operations
 from felix.actors.own_proposals import OwnProposals, Pending
 from felix.actors.read_gate import ReadGate
 from felix.actors.refusals import noted
-from felix.actors.renderings import Rendered, Renderings, chunk_of
+from felix.actors.renderings import Due, Renderings
 from felix.actors.replica import Replica
 from felix.actors.stamping import Stamping
 from felix.actors.watchers import Watchers
@@ -123,7 +123,7 @@ class Service:
         self._watchers = Watchers()
         self._renderings = Renderings()
         self._backups = Backups()
-        self._requests = self._gaps_repaired = self._snapshots_rendered = 0
+        self._requests = self._gaps_repaired = 0
 
     def close(self) -> None:
         """Close the sockets."""
@@ -410,7 +410,7 @@ class Service:
         query = incoming.request.message
         try:
             if isinstance(query, GetSnapshot):
-                self._answer_snapshot(incoming, query)
+                self._renderings.ask(self._replica.catalog, incoming, query)
             elif isinstance(query, WatchUpdates):
                 self._answer_watch(incoming, query)
             elif isinstance(query, GetBackup):
@@ -442,20 +442,13 @@ class Service:
         request = incoming.request
         self._rpc.answer(incoming.route, request.id, batch, batch.current, self._age_ms())
 
-    def _answer_snapshot(self, incoming: Incoming, query: GetSnapshot) -> None:
-        rendered = self._renderings.find(self._replica.catalog, incoming, query)
-        if rendered is not None:
-            self._send_chunk(incoming, query, rendered)
-
-    def _send_chunk(self, incoming: Incoming, query: GetSnapshot, rendered: Rendered) -> None:
-        chunk = chunk_of(self._replica.catalog.cluster_id, rendered, query.chunk)
-        self._rpc.answer_encoded(
-            incoming.route,
-            incoming.request.id,
-            codec.encode(chunk),
-            rendered.version,
-            self._age_ms(),
-        )
+    def _send_chunk(self, due: Due) -> None:
+        request = due.incoming.request
+        query = request.message
+        assert isinstance(query, GetSnapshot)
+        answer = due.rendered.answer(query.chunk)
+        version = due.rendered.version
+        self._rpc.answer_encoded(due.incoming.route, request.id, answer, version, self._age_ms())
 
     def _answer_backup(self, incoming: Incoming, query: GetBackup) -> None:
         piece = self._backups.next(
@@ -473,19 +466,12 @@ class Service:
         return self._renderings.is_busy
 
     def render_slice(self) -> None:
-        """Go on with a snapshot for brokers; answer those who waited for it once it is done."""
-        finished = self._renderings.slice()
-        if finished is None:
-            return
-        self._snapshots_rendered += 1
-        rendered, waiting = finished
-        for incoming in waiting:
-            query = incoming.request.message
-            assert isinstance(query, GetSnapshot)
+        """Go on with snapshots for brokers; answer some of those whose snapshot is done."""
+        for due in self._renderings.slice():
             try:
-                self._send_chunk(incoming, query, rendered)
+                self._send_chunk(due)
             except FelixError as error:
-                self._refuse(incoming, error)
+                self._refuse(due.incoming, error)
 
     def _refuse(self, incoming: Incoming, error: FelixError) -> None:
         self._note_refused(incoming, error)
@@ -551,7 +537,7 @@ class Service:
             forwards_pending=len(self._forwarder),
             watchers=len(self._watchers),
             gaps_repaired=self._gaps_repaired,
-            snapshots_rendered=self._snapshots_rendered,
+            snapshots_rendered=self._renderings.count,
             malformed=self._rpc.malformed,
             replies_dropped=self._rpc.replies_dropped,
         )

@@ -17,7 +17,9 @@ from bench import (
     exchange,
     failover,
     fanout,
+    fleet,
     handover,
+    herd,
     idle,
     install,
     placement,
@@ -34,6 +36,7 @@ from bench.stage import Plan
 BENCHES: dict[str, Callable[[Plan], list[Round]]] = {
     "commit": commit.run,
     "fanout": fanout.run,
+    "herd": herd.run,
     "exchange": exchange.run,
     "failover": failover.run,
     "handover": handover.run,
@@ -42,6 +45,7 @@ BENCHES: dict[str, Callable[[Plan], list[Round]]] = {
     "restart": restart.run,
     "idle": idle.run,
     "placement": placement.run,
+    "fleet": fleet.run,
 }
 RESULTS = Path("bench-results")
 _WIDTH_MIN = 110
@@ -59,7 +63,15 @@ _WIDTH_MIN = 110
 @click.option("--trials", default=10, show_default=True, help="Kills, restarts, fetches, plans.")
 @click.option("--count", default=2000, show_default=True, help="Commits in sequence.")
 @click.option("--seconds", default=10.0, show_default=True, help="Of the load with 64 in flight.")
-@click.option("--subscribers", default=100, show_default=True, help="Of the fan-out.")
+@click.option(
+    "--subscribers",
+    multiple=True,
+    default=(10, 100, 1000),
+    show_default=True,
+    help="Of the fan-out, a case each; the most of them are the herd.",
+)
+@click.option("--brokers", default=100, show_default=True, help="Of the fleet.")
+@click.option("--streams", default=10_000, show_default=True, help="That the fleet serves.")
 @click.option("--via", type=click.Choice(["leader", "follower"]), default="leader")
 @click.option(
     "--data-dir",
@@ -80,7 +92,9 @@ def main(
     trials: int,
     count: int,
     seconds: float,
-    subscribers: int,
+    subscribers: tuple[int, ...],
+    brokers: int,
+    streams: int,
     via: Literal["leader", "follower"],
     data_dir: Path,
 ) -> None:
@@ -97,6 +111,8 @@ def main(
         seconds=seconds,
         trials=trials,
         subscribers=subscribers,
+        brokers=brokers,
+        streams=streams,
         via=via,
         say=lambda text: console.print(text, style="dim", highlight=False),
     )

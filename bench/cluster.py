@@ -28,12 +28,22 @@ from bench.felix_client import (
 from bench.systems import Pipe, Subscription, Work, Writer
 from felix.proto.codec import Decoder
 from felix.proto.commands import CreateNamespace, CreateTenant
-from felix.proto.queries import PAGE_SIZE_MAX, ClusterStatus, GetCluster, ListCaches, Listing
+from felix.proto.queries import (
+    PAGE_SIZE_MAX,
+    ClusterStatus,
+    GetCluster,
+    GetSnapshot,
+    ListCaches,
+    Listing,
+)
+from felix.proto.updates import SnapshotChunk
+from felix.transport.client import Node as BrokerNode
 
 _STATUS_TIMEOUT_S = 1.0
 
 _http = urllib3.PoolManager(retries=False, timeout=5.0)
 _statuses: Decoder[ClusterStatus] = Decoder(ClusterStatus)
+_chunks: Decoder[SnapshotChunk] = Decoder(SnapshotChunk)
 _listings: Decoder[Listing] = Decoder(Listing)
 
 
@@ -80,6 +90,11 @@ class FelixTarget(msgspec.Struct, frozen=True):
     nodes: list[Node]
     system: str = "felix"
 
+    @property
+    def broker_nodes(self) -> list[BrokerNode]:
+        """What a `BrokerClient` is given, by number."""
+        return [(f"tcp://{node.rpc}", f"tcp://{node.watch}") for node in self.nodes]
+
     def _status(self, node: Node) -> ClusterStatus | None:
         try:
             return result_of(ask_once(node.rpc, GetCluster(), _STATUS_TIMEOUT_S), _statuses)
@@ -94,9 +109,13 @@ class FelixTarget(msgspec.Struct, frozen=True):
                 return number
         return None
 
+    def statuses(self) -> list[ClusterStatus]:
+        """Ask every node for the cluster as it sees it; those that do not answer are left out."""
+        return [status for node in self.nodes if (status := self._status(node)) is not None]
+
     def healthy(self) -> bool:
         """Say whether all nodes answer, agree on the leader, and have applied what it has."""
-        found = [status for node in self.nodes if (status := self._status(node)) is not None]
+        found = self.statuses()
         newest = max((status.commit_index for status in found), default=0)
         return (
             len(found) == len(self.nodes)
@@ -118,6 +137,15 @@ class FelixTarget(msgspec.Struct, frozen=True):
         """Give the newest version."""
         versions = [status.version for node in self.nodes if (status := self._status(node))]
         return max(versions)
+
+    def term(self) -> int:
+        """Give the newest term: it is another one after an election."""
+        return max(status.term for node in self.nodes if (status := self._status(node)))
+
+    def place(self) -> tuple[int, str]:
+        """Give the newest version, linearizably, and the digest there."""
+        first = result_of(ask_once(self.nodes[0].rpc, GetSnapshot()), _chunks)
+        return first.version, first.digest
 
     def pipe(self, node: int, work: Work, base: int) -> Pipe:
         """Open a connection that creates."""
@@ -222,9 +250,12 @@ def _wait_gone(pid: int) -> None:
 
 
 @contextmanager
-def launch(folder: str) -> Iterator[FelixCluster]:
-    """Run a fresh cluster in an empty folder. Raises: BenchError, when it does not come up."""
-    with running_dev(folder, ReadyFile, "--open") as ready:
+def launch(folder: str, *options: str) -> Iterator[FelixCluster]:
+    """Run a fresh cluster in an empty folder; `options` are those of `dev`.
+
+    Raises: BenchError, when it does not come up.
+    """
+    with running_dev(folder, ReadyFile, "--open", *options) as ready:
         cluster = FelixCluster(ready.nodes, Path(folder))
         try:
             yield cluster

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, TypeVar
 
 import zmq
@@ -35,7 +36,13 @@ _FULL: Final = StreamSpec(
     kind="Queue",
     delivery="AtMostOnce",
 )
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_EVENTS: Final = int(zmq.EVENTS)
+_POLLIN: Final = int(zmq.POLLIN)
 _SOCKETS_MAX: Final = 4096
+_ALIKE_MAX: Final = 4096
+"""Bytes that came to one subscriber of a process are decoded once for all of them: each of these
+would have a machine of its own."""
 
 _replies: Decoder[Reply] = Decoder(Reply)
 _headers: Decoder[WatchHeader] = Decoder(WatchHeader)
@@ -51,10 +58,20 @@ def creation(work: Work, number: int) -> AnyRequest:
     if work.kind == "full_stream":
         name = work.name(number)
         return CreateStream(tenant_id=TENANT, namespace=NAMESPACE, stream=name, spec=_FULL)
+    if work.kind == "replicated_stream":
+        return replicated_stream(work.name(number), work.shards)
     if work.kind == "change":
         text = work.name(number).ljust(VALUE_CHARS, "v")
         return UpdateTenant(tenant_id=TENANT, display_name=text)
     return value_creation(work.name(number))
+
+
+def replicated_stream(name: str, shards: int) -> CreateStream:
+    """Make the command that creates a durable stream with three copies of each shard."""
+    spec = StreamSpec(
+        shards=shards, durability="durable", replication_factor=3, ack_policy="quorum"
+    )
+    return CreateStream(tenant_id=TENANT, namespace=NAMESPACE, stream=name, spec=spec)
 
 
 def value_creation(name: str) -> AnyRequest:
@@ -173,7 +190,7 @@ class FelixSubscription:
         self.received = 0
         self.arrived_at = [0.0] * count
         self._base = base
-        self._socket = _shared_context().socket(zmq.SUB)
+        self._socket = shared_context().socket(zmq.SUB)
         self._socket.linger = 0
         self._socket.subscribe(WATCH_TOPIC)
         self._socket.connect(f"tcp://{watch}")
@@ -185,13 +202,10 @@ class FelixSubscription:
     def drain(self) -> None:
         """Read all there is. Raises: BenchError, when a version is missing."""
         receive = self._socket.recv  # frame by frame: recv_multipart costs twice as much
-        try:
-            while True:
-                receive(zmq.NOBLOCK)  # the topic; the other frames have come with it
-                header, payload = receive(), receive()
-                self._heard(_headers.decode(header), payload, time.monotonic())
-        except zmq.Again:
-            return
+        while int(self._socket.getsockopt(_EVENTS)) & _POLLIN:  # cheaper than an error in the end
+            receive(_NOBLOCK)  # the topic; the other frames have come with it
+            header, payload = receive(), receive()
+            self._heard(_header_of(header), payload, time.monotonic())
 
     def _heard(self, header: WatchHeader, payload: bytes, now: float) -> None:
         self.ready = True  # the first bookmark shows that the subscription has arrived
@@ -202,8 +216,8 @@ class FelixSubscription:
             raise BenchError(f"version {header.first} came when {expected} was next")
         if header.is_bookmark:
             return
-        versions = [update.version for update in _batches.decode(payload)]
-        if versions != list(range(header.first, header.last + 1)):
+        versions = _versions_in(payload)
+        if versions != range(header.first, header.last + 1):
             raise BenchError(f"{versions} came under the header {header}")
         for mark in range(self.received, self.received + len(versions)):
             self.arrived_at[mark] = now
@@ -214,7 +228,21 @@ class FelixSubscription:
         self._socket.close()
 
 
-def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
+@lru_cache(maxsize=_ALIKE_MAX)
+def _header_of(frame: bytes) -> WatchHeader:
+    return _headers.decode(frame)
+
+
+@lru_cache(maxsize=_ALIKE_MAX)
+def _versions_in(payload: bytes) -> range:
+    """Give the versions of a batch, all of them decoded. Raises: BenchError, if one is missing."""
+    versions = [update.version for update in _batches.decode(payload)]
+    if versions != list(range(versions[0], versions[0] + len(versions))):
+        raise BenchError(f"these versions came in one batch: {versions}")
+    return range(versions[0], versions[-1] + 1)
+
+
+def shared_context() -> zmq.Context[zmq.Socket[bytes]]:
     """Give the process's context: one I/O thread serves all subscribers of a process."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)

@@ -41,7 +41,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Length of a load with a window."""
     trials: int
     """Kills of a leader, fetches of a snapshot."""
-    subscribers: int
+    subscribers: Sequence[int]
+    """Of the fan-out, one case after the other."""
+    brokers: int
+    """Simulated ones."""
+    streams: int
+    """That they serve."""
     via: Literal["leader", "follower"]
     say: Callable[[str], None]
 

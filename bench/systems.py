@@ -26,10 +26,14 @@ class Work(msgspec.Struct, frozen=True):
 
     prefix: str
     count: int
-    kind: Literal["value", "stream", "full_stream", "change"] = "value"
+    kind: Literal["value", "stream", "full_stream", "replicated_stream", "change"] = "value"
     """`value`: an object with 256 characters of text. `stream`: a stream with its defaults, in
-    systems that know streams; `full_stream`: one with nothing left at its default. `change`: the
-    same object is given another text of 256 characters each time (ours only)."""
+    systems that know streams; `full_stream`: one with nothing left at its default;
+    `replicated_stream`: one for brokers to serve. `change`: the same object is given another text
+    of 256 characters each time (ours only)."""
+
+    shards: int = 4
+    """Of each `replicated_stream`."""
 
     def name(self, number: int) -> str:
         """Name the object of that number, 0 to `count - 1`."""

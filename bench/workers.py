@@ -57,6 +57,16 @@ class Worker:
         """Pass a message to the task."""
         self._link.send(message)
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """Kill -9 the process."""
+        self._process.kill()
+
     def __enter__(self) -> Self:
         return self
 

@@ -60,6 +60,8 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
     workers: Positive = 1
     threads: Positive = 16
     """Per worker; a long poll holds one."""
+    broker_waiters_max: Positive = 4
+    """Writes with `?wait_brokers=` that may wait in one worker; each holds a thread."""
 
 
 class RaftTimings(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +93,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """HTTP requests that one client address may send to one worker; 0: no bound."""
     audit_records_max: Positive = 100_000
     """Records of the audit trail that are kept; the same on every member."""
+    broker_waiters_max: Positive = 256
+    """Requests, over HTTP or RPC, that may wait at the leader until brokers have a version."""
 
 
 class StreamsConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ def problems_of(config: Config) -> list[str]:
     """List what is wrong, without looking at any file."""
     return [
         *_timing_problems(config),
+        *_thread_problems(config),
         *_member_problems(config),
         *_listen_problems(config),
         *_exposure_problems(config),
@@ -103,6 +104,16 @@ def _key_time_problems(config: Config) -> list[str]:
             f"refuse the tokens of a key that they have not seen; for a trial, {_OR_INSECURE[3:]}"
         )
     return problems
+
+
+def _thread_problems(config: Config) -> list[str]:
+    http = config.http
+    if http.broker_waiters_max < http.threads:
+        return []
+    return [
+        f"http.broker_waiters_max: below http.threads ({http.threads}), of which each that waits "
+        "holds one: others could not be answered meanwhile"
+    ]
 
 
 def _member_problems(config: Config) -> list[str]:

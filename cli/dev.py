@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from felix.cli import dev_identity
-from felix.cli.config import Config
+from felix.cli.config import BrokersConfig, Config
 from felix.cli.dev_idp import DevIdp
 from felix.cli.dev_nodes import (
     HOST,
@@ -104,6 +104,7 @@ def dev(
     data_dir: Path,
     base_port: int,
     ready_file: Path | None,
+    times: BrokersConfig,
     *,
     is_open: bool,
 ) -> None:
@@ -117,7 +118,7 @@ def dev(
     node_names = [name_of(number) for number in range(nodes)]
     broker_names = [f"broker-{number + 1}" for number in range(brokers)]
     secrets = prepare(data_dir / "secrets", node_names, broker_names)
-    configs = configure(nodes, data_dir, base_port, secrets, is_open=is_open)
+    configs = configure(nodes, data_dir, base_port, secrets, times, is_open=is_open)
     with contextlib.ExitStack() as stack:
         idp = None
         if not is_open:

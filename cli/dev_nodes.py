@@ -18,6 +18,7 @@ import urllib3
 from felix.cli.config import (
     AuthConfig,
     BootstrapConfig,
+    BrokersConfig,
     ClusterConfig,
     Config,
     CurveConfig,
@@ -65,7 +66,13 @@ class RunningNode(msgspec.Struct):
 
 
 def configure(
-    count: int, data_dir: Path, base_port: int, secrets: DevSecrets, *, is_open: bool
+    count: int,
+    data_dir: Path,
+    base_port: int,
+    secrets: DevSecrets,
+    times: BrokersConfig,
+    *,
+    is_open: bool,
 ) -> list[Config]:
     """Make the configuration of each node; `is_open` leaves all doors open, on loopback."""
     members = []
@@ -87,6 +94,7 @@ def configure(
                 open_feeds=is_open,
                 idp_private_addresses=True,
             ),
+            brokers=times,
             keys=KeysConfig(kek_file=str(secrets.kek_file)),
             bootstrap=BootstrapConfig(
                 enabled=True,

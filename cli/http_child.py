@@ -64,6 +64,7 @@ def http_settings(config: Config, rpc_local: str) -> HttpSettings:
         bind=config.listen.http,
         workers=config.http.workers,
         threads=config.http.threads,
+        broker_waiters_max=config.http.broker_waiters_max,
         graceful_timeout_s=max(1, int(grace_s) - 1),  # it ends by itself before it is made to
         log_level=config.log.level,
     )

@@ -10,7 +10,7 @@ import click
 from felix import __version__
 from felix.cli import logs
 from felix.cli.backup import backup_group, restore_command
-from felix.cli.config import LogConfig
+from felix.cli.config import BrokersConfig, LogConfig
 from felix.cli.config_loading import show
 from felix.cli.dev import dev
 from felix.cli.dev_nodes import DevError
@@ -64,6 +64,20 @@ def serve_command(path: Path | None) -> None:
     is_flag=True,
     help="No tokens, no CURVE: every door open to whoever is on this machine.",
 )
+@click.option(
+    "--broker-interval-ms",
+    default=5000,
+    type=click.IntRange(100, 600_000),
+    show_default=True,
+    help="How often brokers report; one that misses three is down.",
+)
+@click.option(
+    "--rebuild-after-s",
+    default=300,
+    type=click.IntRange(min=0),
+    show_default=True,
+    help="The copies of a broker that has been down for so long are made elsewhere.",
+)
 def dev_command(
     nodes: int,
     brokers: int,
@@ -72,13 +86,16 @@ def dev_command(
     ready_file: Path | None,
     *,
     is_open: bool,
+    broker_interval_ms: int,
+    rebuild_after_s: int,
 ) -> None:
     """Run a whole cluster on this machine."""
     if nodes not in {1, 3, 5}:
         end(EXIT_CONFIG, f"1, 3 or 5 nodes make a cluster, not {nodes}")
     logs.set_up(LogConfig(level="warning"))
+    times = BrokersConfig(heartbeat_interval_ms=broker_interval_ms, rebuild_after_s=rebuild_after_s)
     try:
-        dev(nodes, brokers, data_dir, base_port, ready_file, is_open=is_open)
+        dev(nodes, brokers, data_dir, base_port, ready_file, times, is_open=is_open)
     except (OSError, DevError) as error:
         end(EXIT_START, str(error))
 

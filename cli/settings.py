@@ -102,6 +102,7 @@ def node_settings(config: Config, identity: Identity, rpc_local: str) -> NodeSet
             publish_lead_s=config.keys.publish_lead_s,
             retire_after_s=config.keys.retire_after_s,
         ),
+        broker_waiters_max=config.limits.broker_waiters_max,
         beats=BeatTimes(
             interval_s=config.brokers.heartbeat_interval_ms / 1000,
             missed=config.brokers.missed_heartbeats,

@@ -13,6 +13,7 @@ import msgspec
 
 from felix.cli.paper_shards import PaperShards
 from felix.proto.brokers import HealthStatus, ShardStatus
+from felix.proto.errors import BrokerFenced
 from felix.proto.resources import ShardPlacement
 from felix.proto.updates import MetadataUpdate
 from felix.transport.broker import Broker, BrokerSettings
@@ -22,6 +23,8 @@ from felix.transport.curve import ClientCurve
 from felix.transport.sync_records import UpdateInfo
 from felix.transport.view import MetadataView
 
+SOON_S: Final = 0.05
+"""What has changed is reported so soon: many changes come together."""
 COMMANDS: Final = "deaf | hear | slow MILLISECONDS | status | crash | quit"
 
 
@@ -46,6 +49,7 @@ class SimBroker:
         *,
         curve: ClientCurve | None = None,
         out: TextIO | None = None,
+        on_replaced: Callable[[BrokerFenced], None] | None = None,
     ) -> None:
         """It prints a line for every update to `out`. Raises: OSError, ValueError."""
         self.shards = PaperShards(options.copy_s)
@@ -61,10 +65,11 @@ class SimBroker:
             on_update=self._hear,
             on_snapshot=self._begin,
             on_fenced=lambda: self._say("fenced: another boot has this name, or it was removed"),
+            on_replaced=on_replaced,
             cache=options.cache,
             curve=curve,
         )
-        self.shards.replace(self.broker.client.view)  # what the cache had
+        self.shards.begin(self._name, self.broker.client.view)  # what the cache had
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -117,14 +122,16 @@ class SimBroker:
         seen = ack.status if ack is not None else "never acknowledged"
         return (
             f"{epoch}, {seen}, applied v{client.applied.version} of v{client.version}, "
-            f"{client.staleness_s:.1f} s stale, {self.shards.copies(self.name)} copies, "
-            f"leads {self.shards.leads(self.name)}"
+            f"{client.staleness_s:.1f} s stale, {self.shards.copies()} copies, "
+            f"leads {self.shards.leads()}"
         )
 
     # --- what the broker client calls ---------------------------------------------------------
 
     def _statuses(self) -> Sequence[ShardStatus]:
-        work = self.shards.work(self.name, time.monotonic())
+        if self.shards.broker_id != self.name:  # it has asked for another than it got
+            self.shards.begin(self.name, self.broker.client.view)
+        work = self.shards.work(time.monotonic())
         self.broker.report_within(work.next_s)
         return work.statuses
 
@@ -132,14 +139,14 @@ class SimBroker:
         return HealthStatus(uptime_seconds=int(time.monotonic() - self._started_at))
 
     def _begin(self, view: MetadataView) -> None:
-        self.shards.replace(view)
+        self.shards.begin(self.name, view)
         self.broker.report_within(0)
 
     def _hear(self, update: MetadataUpdate, info: UpdateInfo) -> None:
         if self._apply_delay_s:
             self._ended.wait(self._apply_delay_s)
         if self.shards.update(update):
-            self.broker.report_within(0)
+            self.broker.report_within(SOON_S)
         self._say(describe(update, info, time.time_ns() / 1e6))
 
     def _say(self, text: str) -> None:

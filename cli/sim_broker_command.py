@@ -22,6 +22,8 @@ from felix.transport.broker import BrokerSettings
 from felix.transport.curve import ClientCurve, read_key_pair
 
 EXIT_CRASHED: Final = 70
+EXIT_REPLACED: Final = 71
+"""Another process has registered under the same id: do not start this one again by itself."""
 
 
 @click.command("sim-broker", epilog=f"Commands on stdin: {COMMANDS}.")
@@ -66,21 +68,30 @@ def sim_broker(
         capacity=BrokerCapacity(max_shards=max_shards),
     )
     options = SimOptions(copy_s=copy_seconds, apply_delay_s=apply_delay_ms / 1000, cache=cache)
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     nodes = [(f"tcp://{one}", f"tcp://{two}") for one, two in zip(rpc, watch, strict=True)]
     try:
         curve = None
         if curve_key_file is not None:
             curve = ClientCurve(read_key_pair(curve_key_file), server_key)
-        broker = SimBroker(settings, nodes, options, curve=curve, out=sys.stdout)
+        broker = SimBroker(
+            settings,
+            nodes,
+            options,
+            curve=curve,
+            out=sys.stdout,
+            on_replaced=lambda _: lines.put("quit"),
+        )
     except ValueError as error:
         end(EXIT_CONFIG, str(error))
     except OSError as error:
         end(EXIT_START, str(error))
-    _run(broker, flap_seconds)
+    _run(broker, lines, flap_seconds)
+    if broker.broker.replaced is not None:
+        end(EXIT_REPLACED, broker.broker.replaced.message)
 
 
-def _run(broker: SimBroker, flap_s: float) -> None:
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+def _run(broker: SimBroker, lines: queue.SimpleQueue[str], flap_s: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: lines.put("quit"))
     threading.Thread(target=_read, args=(lines,), name="stdin", daemon=True).start()

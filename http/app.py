@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
+from functools import cache
 from typing import Final, TypeAlias
 
 import falcon
@@ -87,10 +88,16 @@ def create_app(
         if route.path not in seen:
             seen.add(route.path)
             app.add_route(template_of(route), route.resource(desk))
-    document = openapi((*ROUTES, BOOTSTRAP), settings.api_version)
-    app.add_route(OPENAPI_PATH, OpenApi(document))
-    page = DocsPage(document)
+    document, page = _documentation(settings.api_version)
+    app.add_route(OPENAPI_PATH, document)
     app.add_route("/docs", DocsRedirect())
     app.add_route("/docs/", page)
     app.add_route("/docs/{page:path}", page)
     return app
+
+
+@cache
+def _documentation(api_version: str) -> tuple[OpenApi, DocsPage]:
+    """Describe the routes; once in a process, for the table of routes does not change."""
+    document = openapi((*ROUTES, BOOTSTRAP), api_version)
+    return OpenApi(document), DocsPage(document)

@@ -27,6 +27,12 @@ _MANAGES: Final = Access("caller", "stream.manage", _OBJECT)
 _BASE: Final = Parameter(
     "base_version", "refuse if the shard or a broker has changed since", kind="integer"
 )
+_ONE_PLAN: Final = Parameter(
+    "Idempotency-Key",
+    "with one key at most one plan begins, which `/v1/shard-moves` shows: "
+    "a repetition plans anew, and is answered that there is nothing to do, or with 422",
+    "header",
+)
 
 BROKER_ROUTES: Final[tuple[Route, ...]] = (
     Route(
@@ -198,7 +204,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         response=broker_views.PlanView,
         others=(Other(202, broker_views.PlanView),),
         refusals=(404, 409, 415, 422, 507),
-        parameters=(KEY,),
+        parameters=(_ONE_PLAN,),
     ),
     Route(
         method="POST",
@@ -230,8 +236,8 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         path="/v1/shard-moves",
         resource=placements.ShardMovesOfAll,
         operation="list_shard_moves",
-        summary="List the moves of shards, newest first",
-        access=CLUSTER_VIEW,
+        summary="List the moves of shards that the caller may see, newest first",
+        access=Access("caller"),
         response=broker_views.MovePage,
         parameters=(
             *PAGING[1:],
@@ -259,7 +265,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         resource=placements.OneShardMove,
         operation="cancel_shard_move",
         summary="Take a move back to where it started",
-        access=CLUSTER_MANAGE,
+        access=Access("caller", "stream.manage"),
         status=204,
         refusals=(404, 409, 422, 507),
         parameters=(KEY,),
@@ -284,7 +290,7 @@ BROKER_ROUTES: Final[tuple[Route, ...]] = (
         response=broker_views.PlanView,
         others=(Other(202, broker_views.PlanView),),
         refusals=(404, 409, 415, 422, 507),
-        parameters=(KEY,),
+        parameters=(_ONE_PLAN,),
     ),
     Route(
         method="DELETE",

@@ -52,6 +52,7 @@ class BrokerWaits:
     """How many requests of this process wait for brokers: each holds a thread."""
 
     def __init__(self, at_most: int) -> None:
+        self._at_most = at_most
         self._free = threading.BoundedSemaphore(at_most)
 
     @contextmanager
@@ -59,7 +60,9 @@ class BrokerWaits:
         """Count as waiting. Raises: Overloaded."""
         if not self._free.acquire(blocking=False):
             raise Overloaded(
-                "too many writes wait for brokers: ask again, or without wait_brokers",
+                f"{self._at_most} writes wait for brokers in this worker already "
+                "(http.broker_waiters_max), and this one was not made: ask again in a moment, or "
+                "without wait_brokers",
                 retry_after_ms=1000,
             )
         try:

@@ -20,15 +20,20 @@ from felix.http.broker_views import (
     plan_view,
 )
 from felix.http.desk import Desk, answer, flag_of, integer_of, page_size_of, text_of
+from felix.http.rights import caller_of, is_operator, require
+from felix.identity.caller import Caller
 from felix.proto.brokers import (
     MovePlan,
+    MoveReason,
     PlacementPlan,
     PlannedMove,
+    ShardMove,
     ShardMoves,
     StreamName,
 )
-from felix.proto.errors import Conflict, NotFound
+from felix.proto.errors import Forbidden, NotFound
 from felix.proto.identity import Done
+from felix.proto.permissions import Object
 from felix.proto.placement_commands import (
     AbandonShard,
     CancelMoves,
@@ -37,14 +42,18 @@ from felix.proto.placement_commands import (
     StartMoves,
 )
 from felix.proto.queries import (
+    PAGE_SIZE_MAX,
     GetPlacement,
     GetPlacementPlan,
     ListPlacements,
     ListShardMoves,
     PlanRebalance,
+    move_token_after,
 )
 from felix.proto.resources import ShardPlacement
 
+OF_TENANTS: Final[tuple[MoveReason, ...]] = ("operator", "balance")
+"""Reasons of moves that those who manage the stream may take back."""
 _SHARD: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
@@ -154,7 +163,7 @@ class ShardTransfer:
             from_broker=leader,
             to_broker=body.target_broker,
         )
-        _carry_out(self._desk, req, resp, _ordered(move, req))
+        _carry_out(self._desk, req, resp, StartMoves(plan=_ordered(move, req)))
 
 
 class ShardAbandonment:
@@ -195,10 +204,30 @@ class ShardMovesOfAll:
             plan_id=text_of(req, "plan"),
             is_under_way=flag_of(req, "under_way"),
         )
-        page = self._desk.ask(req, resp, query, ShardMoves)
+        if caller_of(req).sees_all:
+            page = self._desk.ask(req, resp, query, ShardMoves)
+        else:
+            page = self._seen(req, resp, query)
         answer(resp, MovePage([move_view(one) for one in page.items], page.next_page_token))
 
     on_head = on_get
+
+    def _seen(
+        self, req: falcon.Request, resp: falcon.Response, query: ListShardMoves
+    ) -> ShardMoves:
+        """Read on until there is a page that the caller may see; of others' moves it tells nothing,
+        not even by where it ends."""
+        wanted = query.page_size or PAGE_SIZE_MAX
+        following = msgspec.structs.replace(query, page_size=PAGE_SIZE_MAX)
+        items: list[ShardMove] = []
+        while True:
+            page = self._desk.ask(req, resp, following, ShardMoves)
+            items += [move for move in page.items if _sees(caller_of(req), move)]
+            if len(items) > wanted:
+                return ShardMoves(items[:wanted], move_token_after(items[wanted - 1].move_id))
+            if not page.next_page_token:
+                return ShardMoves(items)
+            following = msgspec.structs.replace(following, page_token=page.next_page_token)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Move one copy of one shard."""
@@ -213,7 +242,7 @@ class ShardMovesOfAll:
             from_broker=body.from_broker,
             to_broker=body.to_broker,
         )
-        _carry_out(self._desk, req, resp, _ordered(move, req))
+        _carry_out(self._desk, req, resp, StartMoves(plan=_ordered(move, req)))
 
 
 class OneShardMove:
@@ -224,8 +253,26 @@ class OneShardMove:
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, move_id: str) -> None:
         """Take a move back to where it started."""
+        if not is_operator(caller_of(req)):
+            self._check_own(req, resp, move_id)
         self._desk.ask(req, resp, CancelMoves(move_id=move_id), Done)
         resp.status = 204
+
+    def _check_own(self, req: falcon.Request, resp: falcon.Response, move_id: str) -> None:
+        """Let somebody take back what was ordered for a stream of its own.
+
+        What empties brokers and makes copies anew is the cluster's: whoever could cancel that again
+        and again would hold a maintenance up. Raises: NotFound, Forbidden.
+        """
+        caller = caller_of(req)
+        query = ListShardMoves(move_id=move_id)
+        found = self._desk.ask(req, resp, query, ShardMoves).items
+        move = next((one for one in found if _sees(caller, one)), None)
+        if move is None:
+            raise NotFound(f"there is no move {move_id!r}")
+        require(req, "stream.manage", _stream_of(move))
+        if move.reason not in OF_TENANTS:
+            raise Forbidden(f"a move of reason {move.reason} is taken back by cluster.manage only")
 
 
 class OneMovePlan:
@@ -285,20 +332,26 @@ def _rebalance(
     body = desk.read(req, RebalanceBody)
     query = PlanRebalance(stream=stream, strategy=body.strategy)
     plan = desk.ask(req, resp, query, PlacementPlan).plan
-    if body.base_version is not None and plan.base_version != body.base_version:
-        raise Conflict(
-            f"the plan of version {body.base_version} is stale, there is {plan.base_version} now",
-            details={"reason": "stale_plan", "base_version": plan.base_version},
-        )
     if body.dry_run or not plan.moves:
         answer(resp, plan_view(plan))
         return
-    _carry_out(desk, req, resp, plan)
+    if body.base_version is None:
+        _carry_out(desk, req, resp, StartMoves(plan=plan))
+        return
+    # The caller has looked at the plan of that version. Whether this one is the same is decided
+    # where it is applied: nothing that it rests on has changed since.
+    base = min(body.base_version, plan.base_version)
+    command = StartMoves(
+        plan=msgspec.structs.replace(plan, base_version=base),
+        rests_on="placements" if stream is None else "brokers",
+    )
+    _carry_out(desk, req, resp, command)
 
 
-def _carry_out(desk: Desk, req: falcon.Request, resp: falcon.Response, plan: MovePlan) -> None:
+def _carry_out(desk: Desk, req: falcon.Request, resp: falcon.Response, command: StartMoves) -> None:
     seen: int = req.context.seen_version
-    done = desk.ask(req, resp, StartMoves(plan=plan), Done)
+    plan = command.plan
+    done = desk.ask(req, resp, command, Done)
     resp.location = f"/v1/shard-moves?plan={done.id}"
     shown = msgspec.structs.replace(plan, base_version=min(plan.base_version, seen))
     view: PlanView = plan_view(shown, done.id)
@@ -313,6 +366,16 @@ def _ordered(move: PlannedMove, req: falcon.Request) -> MovePlan:
     """
     version = integer_of(req, "base_version", INTEGER_MAX)
     return MovePlan(base_version=version, reason="operator", moves=(move,))
+
+
+def _stream_of(move: ShardMove) -> Object:
+    return Object("stream", move.stream.key)
+
+
+def _sees(caller: Caller, move: ShardMove) -> bool:
+    if caller.sees_all:
+        return True
+    return caller.tenant_id == move.stream.tenant_id and caller.sees(_stream_of(move))
 
 
 def _number(text: str) -> int:

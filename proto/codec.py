@@ -8,6 +8,7 @@ limits and refuses duplicate keys, then checks types. Both raise nothing but
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 import msgpack
@@ -20,6 +21,8 @@ T = TypeVar("T")
 FOREIGN_BYTES_MAX: Final = 1 << 20
 FOREIGN_ITEMS_MAX: Final = 10_000
 FOREIGN_DEPTH_MAX: Final = 16
+
+_NOT_WITHIN_LIMITS: Final = (ValueError, msgpack.UnpackException, OverflowError)
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -64,14 +67,15 @@ class ForeignDecoder(Generic[T]):
     def _decode_canonical(self, data: bytes) -> T | None:
         """Read bytes that are just what our own encoder makes of their content, else None.
 
-        Such bytes have no key twice, nothing unknown and no depth but that of their type; so few
-        of them cannot hold too many items. All that `take_apart` looks for is then not there.
+        Such bytes have no key twice, nothing unknown and no depth but that of their type; a few
+        of them cannot hold too many items, and of more it is looked. All that `take_apart` looks
+        for is then not there.
         """
-        if len(data) > FOREIGN_ITEMS_MAX:
-            return None
         try:
+            if len(data) > FOREIGN_ITEMS_MAX:
+                _unpack(data)
             found = self._decoder.decode(data)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, RecursionError, *_NOT_WITHIN_LIMITS):
             return None
         return found if encode(found) == data else None
 
@@ -88,23 +92,30 @@ class ForeignDecoder(Generic[T]):
 def take_apart(data: bytes) -> object:
     """Read MessagePack into plain values under the foreign limits. Raises: Malformed."""
     try:
-        parts = msgpack.unpackb(
-            data,
-            strict_map_key=True,
-            object_pairs_hook=_no_duplicates,
-            max_str_len=FOREIGN_BYTES_MAX,
-            max_bin_len=FOREIGN_BYTES_MAX,
-            max_array_len=FOREIGN_ITEMS_MAX,
-            max_map_len=FOREIGN_ITEMS_MAX,
-            max_ext_len=0,
-        )
+        parts = _unpack(data, object_pairs_hook=_no_duplicates)
     except Malformed:
         raise
-    except (ValueError, msgpack.UnpackException, RecursionError, OverflowError) as error:
+    except (RecursionError, *_NOT_WITHIN_LIMITS) as error:
         raise Malformed(f"not MessagePack within the limits: {error}") from error
     if _deeper_than(parts, FOREIGN_DEPTH_MAX):
         raise Malformed(f"nested deeper than {FOREIGN_DEPTH_MAX} levels")
     return parts
+
+
+def _unpack(
+    data: bytes, object_pairs_hook: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None
+) -> object:
+    """Raises: those of `_NOT_WITHIN_LIMITS`, RecursionError."""
+    return msgpack.unpackb(
+        data,
+        strict_map_key=True,
+        object_pairs_hook=object_pairs_hook,
+        max_str_len=FOREIGN_BYTES_MAX,
+        max_bin_len=FOREIGN_BYTES_MAX,
+        max_array_len=FOREIGN_ITEMS_MAX,
+        max_map_len=FOREIGN_ITEMS_MAX,
+        max_ext_len=0,
+    )
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

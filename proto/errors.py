@@ -16,6 +16,9 @@ import msgspec
 
 Outcome = Literal["not_applied", "unknown", "gone"]
 
+FENCED_REPLACED: Final = "replaced"
+"""`details.reason` of `broker_fenced`: a later boot has the id."""
+
 
 class ErrorReply(msgspec.Struct, frozen=True, tag="Error", tag_field="type", omit_defaults=True):
     """An error as it travels."""
@@ -238,7 +241,12 @@ class TransferRefused(NotApplied):
 
 
 class BrokerFenced(NotApplied):
-    """Another boot of the broker has registered since: stop serving, and register again."""
+    """This boot of the broker does not count: stop serving. `details.reason` says what is next.
+
+    `replaced`: another boot has registered since; this one is to end, and not to register again, or
+    two processes with one id would take it from each other for ever. `stopped` (somebody
+    deregistered it), `restored` (the cluster went back to before its registration): register again.
+    """
 
     code = "broker_fenced"
 

@@ -3,7 +3,7 @@ Management"). Those that the leader itself gives are checked again when they are
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -123,14 +123,17 @@ class ChangeInSync(Command, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
 
 
 class StartMoves(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """Carry a plan out. Answer: `Done`.
+    """Carry a plan out, an operator's whole or not at all. Answer: `Done`.
 
-    Errors: conflict, with `details.reason`: `stale_plan` (brokers or placements have changed since
+    Errors: conflict, with `details.reason`: `stale_plan` (what the plan rests on has changed since
     `base_version`), `paused` (a plan of the control plane's own while placement is paused),
     `no_such_copy`, `target_refused`, `under_way` (the shard moves already).
     """
 
     plan: MovePlan
+    rests_on: Literal["moves", "brokers", "placements"] = "moves"
+    """What must not have changed: the placements and the brokers of the moves; also all brokers and
+    bridges; also all placements. A plan that somebody has looked at would be another one then."""
 
 
 class AdvanceMoves(Command, frozen=True, omit_defaults=True, kw_only=True, gc=False):

@@ -259,6 +259,7 @@ class ListShardMoves(Paged, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     broker_id: str = ""
     """From there or to there."""
     plan_id: str = ""
+    move_id: str = ""
     is_under_way: bool = False
 
 
@@ -450,6 +451,11 @@ AnyAnswer: TypeAlias = (
     | IssuerProbe
     | AnyBrokerAnswer
 )
+
+
+def move_token_after(move_id: str) -> str:
+    """Write down where a list of moves goes on: behind a move."""
+    return base64.urlsafe_b64encode(move_id.encode()).decode().rstrip("=")
 
 
 def page_token_after(name: str) -> str:

@@ -16,8 +16,8 @@ class Report(
 
     broker_id: str
     broker_epoch: int
-    """Of the broker's registration. Error: broker_fenced for an older one; the broker stops serving
-    and registers again."""
+    """Of the broker's registration. Error: broker_fenced for another one; the broker stops serving,
+    for good where a later boot has the id."""
     applied_version: int = 0
     """The metadata that the broker has in force; 0: none."""
     applied_epoch: int = 0

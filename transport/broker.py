@@ -18,6 +18,7 @@ import msgspec
 import zmq
 
 from felix.proto.brokers import BrokerCapacity, HealthAck
+from felix.proto.errors import BrokerFenced
 from felix.proto.placement_commands import AUTO, RegisterBroker
 from felix.proto.resources import Broker as BrokerRow
 from felix.proto.resources import ShardPlacement, Stream
@@ -62,7 +63,10 @@ class Broker:
 
     It promises: while it is registered, its heartbeat comes as often as the control plane's leader
     asks; what it reports as applied is what every callback has returned from; when it is fenced
-    `on_fenced` is called before it registers anew, and the broker must stop serving there.
+    `on_fenced` is called before it registers anew, and the broker must stop serving there. Where
+    another boot has registered under its id since, `on_replaced` is called after that, once and
+    with what to do, and it never registers again: the process should end, and not be started again
+    before somebody has seen to it.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Broker:
         on_update: Callable[[MetadataUpdate, UpdateInfo], None] | None = None,
         on_snapshot: Callable[[MetadataView], None] | None = None,
         on_fenced: Callable[[], None] | None = None,
+        on_replaced: Callable[[BrokerFenced], None] | None = None,
         cache: Path | None = None,
         limits: SyncLimits | None = None,
         failed: Failed | None = None,
@@ -98,7 +103,9 @@ class Broker:
         )
         self._nodes = _clients(nodes, self._context, curve)
         registration = _registration(settings, self.boot_id)
-        self._reporter = Reporter(registration, self._nodes, self.client, vitals, on_fenced)
+        self._reporter = Reporter(
+            registration, self._nodes, self.client, vitals, on_fenced, on_replaced
+        )
         self._is_started = False
 
     def start(self) -> None:
@@ -141,12 +148,17 @@ class Broker:
         return self._reporter.registered
 
     @property
+    def replaced(self) -> BrokerFenced | None:
+        """What ended it for good: a later boot has the id; None as long as nothing has."""
+        return self._reporter.replaced
+
+    @property
     def last_ack(self) -> HealthAck | None:
         """What the control plane last said to a heartbeat."""
         return self._reporter.last_ack
 
     def wait_registered(self, timeout_s: float) -> bool:
-        """Wait until it is registered; False when the time is over."""
+        """Wait until it is registered; False when the time is over, or it was replaced."""
         return self._reporter.wait_registered(timeout_s)
 
     def report_within(self, delay_s: float) -> None:

@@ -14,7 +14,13 @@ import structlog
 
 from felix.proto.brokers import BrokerMetrics, HealthAck, HealthStatus, ShardStatus
 from felix.proto.control_plane import Call
-from felix.proto.errors import BrokerFenced, DeadlineExceeded, FelixError, NotFound
+from felix.proto.errors import (
+    FENCED_REPLACED,
+    BrokerFenced,
+    DeadlineExceeded,
+    FelixError,
+    NotFound,
+)
 from felix.proto.placement_commands import DeregisterBroker, RegisterBroker
 from felix.proto.reports import ReportApplied, ReportHealth
 from felix.proto.resources import Broker as BrokerRow
@@ -27,6 +33,10 @@ ASK_S: Final = 2.0
 """How long one node is given to answer, before another is asked."""
 RETRY_S: Final = 0.1
 RETRY_S_MAX: Final = 5.0
+REST: Final = 10
+"""A report that took so long is followed by a rest of so many times that, before another one comes
+early, half an interval at most: while a whole fleet has news the leader is busy, and repetitions
+would keep it so."""
 EARLY: Final = 0.1
 """Heartbeats come earlier by up to this part of the interval, so that brokers do not march."""
 
@@ -41,9 +51,11 @@ class Vitals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reporter:
-    """Registers until that works, beats, acknowledges, and registers again when fenced.
+    """Registers until that works, beats, acknowledges, and registers again when it is forgotten.
 
-    A callback that raises ends the thread: the broker falls silent, and is found down for it.
+    Where another boot has the id it ends: two that registered again and again would take the id
+    from each other for ever. A callback that raises ends the thread: the broker falls silent, and
+    is found down for it.
     """
 
     def __init__(
@@ -53,12 +65,14 @@ class Reporter:
         client: BrokerClient,
         vitals: Vitals,
         on_fenced: Callable[[], None] | None,
+        on_replaced: Callable[[BrokerFenced], None] | None,
     ) -> None:
         self._registration = registration
         self._nodes = nodes
         self._client = client
         self._vitals = vitals
         self._on_fenced = on_fenced
+        self._on_replaced = on_replaced
         self._log = structlog.get_logger(__name__)
         self._random = Random()  # noqa: S311 - spreads load, guards nothing
         self._shards = ShardReports()
@@ -69,9 +83,11 @@ class Reporter:
         self._suspended = False
         self._ack_wanted = False
         self._due = 0.0
+        self._rest_until = 0.0
         self._retry_s = RETRY_S
         self.registered: BrokerRow | None = None
         self.last_ack: HealthAck | None = None
+        self.replaced: BrokerFenced | None = None
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -98,9 +114,9 @@ class Reporter:
             self._changed.notify_all()
 
     def report_within(self, delay_s: float) -> None:
-        """Let the next heartbeat be no later than this; any thread."""
+        """Let the next heartbeat be no later than this or the rest of the last one; any thread."""
         with self._changed:
-            due = time.monotonic() + delay_s
+            due = max(time.monotonic() + delay_s, self._rest_until)
             if due < self._due:
                 self._due = due
                 self._changed.notify_all()
@@ -113,9 +129,14 @@ class Reporter:
             self._changed.notify_all()
 
     def wait_registered(self, timeout_s: float) -> bool:
-        """Wait until there is a registration; False when the time is over."""
+        """Wait until there is a registration; False when the time is over, or all is."""
+
+        def is_decided() -> bool:
+            return self.registered is not None or self.replaced is not None
+
         with self._changed:
-            return self._changed.wait_for(lambda: self.registered is not None, timeout_s)
+            self._changed.wait_for(is_decided, timeout_s)
+            return self.registered is not None
 
     # --- the thread ---------------------------------------------------------------------------
 
@@ -131,6 +152,8 @@ class Reporter:
                 if is_beat:
                     self._due = math.inf  # what asks for an earlier one from now on moves it
             self._act(is_beat=is_beat)
+            if self.replaced is not None:
+                return
 
     def _wait_s(self) -> float:
         if self._suspended:
@@ -148,7 +171,12 @@ class Reporter:
                 self._beat(mine)
             else:
                 self._ask(self._standing(mine))
-        except (BrokerFenced, NotFound) as error:
+        except BrokerFenced as error:
+            if error.details.get("reason") == FENCED_REPLACED:
+                self._end(error)
+            else:
+                self._fenced(error)
+        except NotFound as error:
             self._fenced(error)
         except FelixError as error:
             self._log.info("broker_report_failed", reason=error.message)
@@ -178,12 +206,15 @@ class Reporter:
             shard_status=news.statuses,
             has_all_shards=news.is_all,
         )
+        began = time.monotonic()
         ack = self._ask(report)
         assert isinstance(ack, HealthAck)
+        now = time.monotonic()
         self._shards.acknowledged(news)
         if ack.wants_all_shards:
             self._shards.forget()
         interval_s = ack.interval_ms / 1000
+        self._rest_until = now + min(REST * (now - began), interval_s / 2)
         self.last_ack = ack
         self._retry_s = RETRY_S
         self.report_within(
@@ -207,6 +238,18 @@ class Reporter:
         self._try_again()
         if had_one and self._on_fenced is not None:
             self._on_fenced()
+
+    def _end(self, error: BrokerFenced) -> None:
+        """Register no more: a later boot has the id, and whoever runs this one has to know."""
+        self._log.error("broker_replaced", reason=error.message)
+        with self._changed:
+            self.registered = None
+            self.replaced = error
+            self._changed.notify_all()
+        if self._on_fenced is not None:
+            self._on_fenced()
+        if self._on_replaced is not None:
+            self._on_replaced(error)
 
     def _try_again(self) -> None:
         self.report_within(self._retry_s * self._random.uniform(0.5, 1.0))

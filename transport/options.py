@@ -12,6 +12,9 @@ log = structlog.get_logger("felix.transport")
 
 HEARTBEAT_INTERVAL_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 4000
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted: where all brokers come back at once and find no place,
+they try again only after a second or more."""
 OWNER_ALONE: Final = 0o077
 """A umask."""
 
@@ -28,6 +31,7 @@ def harden(socket: zmq.Socket[bytes], *, queue_max: int, message_bytes_max: int)
     socket.setsockopt(zmq.MAXMSGSIZE, message_bytes_max)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.BACKLOG, BACKLOG)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
     socket.setsockopt(zmq.CONNECT_TIMEOUT, 2000)

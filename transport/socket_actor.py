@@ -27,7 +27,9 @@ INBOX_MESSAGES_MAX: Final = 200_000
 MESSAGES_PER_TURN: Final = 64
 """How many queued messages are handled before the sockets are looked at again."""
 FRAMES_PER_TURN: Final = 64
-"""How many frames of one socket are handled before anything else is."""
+"""How many messages of one socket are handled before anything else is."""
+BYTES_PER_TURN: Final = 1 << 17
+"""Fewer where they are large: a whole fleet may say at once which shards it has."""
 
 # Plain numbers: on this path the arithmetic of zmq's enumerations costs more than the calls.
 _NOBLOCK: Final = int(zmq.NOBLOCK)
@@ -278,12 +280,16 @@ class SocketActor(pykka.ThreadingActor):
             if handler is None:
                 self._read_whole(socket)
                 continue
+            size = 0
             try:
                 for _ in range(FRAMES_PER_TURN):
                     frames = [socket.recv(_NOBLOCK)]
                     while socket.getsockopt(_RCVMORE):
                         frames.append(socket.recv(_NOBLOCK))
                     handler(frames)
+                    size += len(frames[-1])
+                    if size > BYTES_PER_TURN:
+                        break
                     if not int(socket.getsockopt(_EVENTS)) & _POLLIN:  # cheaper than an error
                         break
             except zmq.Again:
@@ -293,11 +299,15 @@ class SocketActor(pykka.ThreadingActor):
         handler = self._message_handlers.get(socket)
         if handler is None:  # not listened to any more
             return
+        size = 0
         try:
             for _ in range(FRAMES_PER_TURN):
                 frames = [socket.recv(_NOBLOCK, copy=False)]
                 while frames[-1].more:
                     frames.append(socket.recv(_NOBLOCK, copy=False))
                 handler(frames)
+                size += len(frames[-1])
+                if size > BYTES_PER_TURN:
+                    break
         except zmq.Again:
             pass

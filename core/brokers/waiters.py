@@ -11,7 +11,7 @@ from felix.proto.brokers import AppliedBy
 from felix.proto.errors import Overloaded
 from felix.proto.queries import WaitForBrokers
 
-WAITERS_MAX: Final = 256
+RETRY_AFTER_MS: Final = 1_000
 
 
 class _Waiter(msgspec.Struct):
@@ -24,7 +24,8 @@ class _Waiter(msgspec.Struct):
 class Waiters:
     """Who waits, and for how many brokers; used by one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_most: int) -> None:
+        self._at_most = at_most
         self._waiting: dict[int, _Waiter] = {}
         self._up: list[str] = []
 
@@ -39,8 +40,12 @@ class Waiters:
         waiter = _Waiter(query, deadline, self._late(query, reports))
         if self._is_reached(waiter):
             return self._answer(waiter, reports)
-        if len(self._waiting) >= WAITERS_MAX:
-            raise Overloaded("too many requests wait for brokers", retry_after_ms=1000)
+        if len(self._waiting) >= self._at_most:
+            raise Overloaded(
+                f"{self._at_most} requests wait for brokers already (limits.broker_waiters_max): "
+                "ask again in a moment, or without waiting",
+                retry_after_ms=RETRY_AFTER_MS,
+            )
         self._waiting[token] = waiter
         return None
 

@@ -19,6 +19,7 @@ from felix.proto import codec
 from felix.proto.commands import Proposal, RecordRefusals
 from felix.proto.errors import ErrorReply, ValidationFailed
 from felix.proto.identity import AuditPage, AuditRecord
+from felix.proto.placement_commands import AdvanceMoves, ChangeInSync
 from felix.proto.queries import GetAudit
 from felix.proto.resources import Key
 
@@ -31,6 +32,12 @@ GENESIS: Final = bytes(HASH_BYTES)
 TEXT_CHARS_MAX: Final = 512
 """What a caller chose is cut to this: one record must not outweigh thousands."""
 OBJECT_CHARS_MAX: Final = 1024
+
+_CHATTER: Final = (AdvanceMoves, ChangeInSync)
+"""Follow from what brokers report: while copies are made there are some every second, and they
+would push everything else out of the trail."""
+_OWN: Final = "felix:"
+"""Principals of the control plane's own actors."""
 
 PAGE_SIZE_MAX: Final = 1000
 PAGE_SIZE_DEFAULT: Final = 100
@@ -102,11 +109,16 @@ class AuditTrail:
     # --- recording ----------------------------------------------------------------------------
 
     def record(self, index: int, proposal: Proposal, result: object, version: int) -> None:
-        """Note what became of a command; of refused requests that it brings, each."""
+        """Note what became of a command; of refused requests that it brings, each.
+
+        Steps of what was decided before are left out, as the leader does them by itself.
+        """
         command, stamp = proposal.command, proposal.stamp
         error = result if isinstance(result, ErrorReply) else None
         if isinstance(command, RecordRefusals) and error is None:
             self._record_refusals(index, command, stamp.time_ms, version)
+            return
+        if error is None and isinstance(command, _CHATTER) and stamp.principal.startswith(_OWN):
             return
         tenant_id, namespace, what = subject_of(command, stamp)
         self._append(

@@ -8,13 +8,14 @@ from typing import Final
 
 import msgspec
 
+from felix.core.brokers.boots import check_boot
 from felix.core.catalog import failover
 from felix.core.catalog.draft import Draft
 from felix.core.catalog.move_ends import follow_failover, take_back
 from felix.core.catalog.steps import Context, Outcome
 from felix.proto.brokers import BrokerStatus, Placement
 from felix.proto.command import Conditional
-from felix.proto.errors import BrokerFenced, Conflict, PreconditionFailed
+from felix.proto.errors import Conflict, PreconditionFailed
 from felix.proto.names import NAME_CHARS_MAX
 from felix.proto.placement_commands import (
     AUTO,
@@ -75,14 +76,9 @@ def deregister(command: DeregisterBroker, context: Context) -> Outcome:
     """Let a broker go that has stopped. Raises: NotFound, BrokerFenced."""
     draft = Draft(context)
     before = draft.need_broker(command.broker_id)
-    if command.broker_epoch != before.broker_epoch:
-        raise BrokerFenced(
-            f"another boot of {command.broker_id!r} has registered at epoch "
-            f"{before.broker_epoch}, this one had {command.broker_epoch}",
-            details={"broker_epoch": before.broker_epoch},
-        )
-    if not before.boot_id:
+    if command.broker_epoch == before.broker_epoch and not before.boot_id:
         return draft.answer(before)
+    check_boot(before, command.broker_epoch)
     was_up = before.status != "down"
     # Without a boot: whoever registers next has the id, and late reports do not bring it back.
     after = _with_status(msgspec.structs.replace(before, boot_id=""), "down", STOPPED, context)

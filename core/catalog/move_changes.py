@@ -27,7 +27,7 @@ from felix.proto.brokers import (
     PlannedMove,
     ShardMove,
 )
-from felix.proto.errors import Conflict, NotFound
+from felix.proto.errors import Conflict, FelixError, NotFound
 from felix.proto.placement_commands import (
     AdvanceMoves,
     CancelMoves,
@@ -35,7 +35,7 @@ from felix.proto.placement_commands import (
     ResumePlacement,
     StartMoves,
 )
-from felix.proto.resources import ShardPlacement, Stream
+from felix.proto.resources import Resource, ResourceKind, ShardPlacement, Stream, kind_of
 
 MOVES_KEPT: Final = 5_000
 """Moves beyond this are forgotten once they are over, the oldest first."""
@@ -48,22 +48,62 @@ FORGOTTEN_MAX: Final = 2_000
 
 
 def start_moves(command: StartMoves, context: Context) -> Outcome:
-    """Carry a plan out, all of it or nothing. Raises: NotFound, Conflict."""
+    """Carry a plan out. Raises: NotFound, Conflict.
+
+    An operator's: all of it or nothing. Of the control plane's own what does not hold any more is
+    passed over: while shards move there is always something that has just changed, and what is
+    left over is in the next plan.
+    """
     plan, draft = command.plan, Draft(context)
     if settings_of(context.store).is_paused and plan.reason != "operator":
         raise _conflict("placement is paused: resume it first", "paused")
+    _check_not_stale(command, context)
     plan = msgspec.structs.replace(plan, plan_id=str(context.index))
     arriving: Counter[str] = Counter()
     seen: set[tuple[tuple[str, str, str], int]] = set()
+    refusal: FelixError | None = None
+    begun: list[PlannedMove] = []
     for number, wanted in enumerate(plan.moves, 1):
         shard = (wanted.stream.key, wanted.shard_id)
         if shard in seen:
             raise _conflict(f"{_name(wanted)} is in the plan twice", "under_way")
         seen.add(shard)
-        draft.put_move(_begun(wanted, number, plan, draft, arriving))
-    draft.put_row(PLANS, plan)
+        try:
+            draft.put_move(_begun(wanted, number, plan, draft, arriving))
+            begun.append(wanted)
+        except FelixError as error:
+            if plan.reason == "operator":
+                raise
+            refusal = refusal or error
+    if refusal is not None and not begun:
+        raise refusal
+    draft.put_row(PLANS, msgspec.structs.replace(plan, moves=tuple(begun)))
     _forget(draft)
     return draft.done(plan.plan_id)
+
+
+def _check_not_stale(command: StartMoves, context: Context) -> None:
+    """Raises: Conflict, where something has changed of what the plan as a whole rests on."""
+    kinds: tuple[ResourceKind, ...] = ()
+    if command.rests_on != "moves":
+        kinds = ("Broker", "Bridge")
+    if command.rests_on == "placements":
+        kinds += ("ShardPlacement",)
+    for kind in kinds:
+        table = context.store.tables[kind]
+        for key in table.keys:
+            row: Resource = table.rows[key]
+            if row.version > command.plan.base_version:
+                raise _stale(row, command.plan)
+
+
+def _stale(row: Resource, plan: MovePlan) -> Conflict:
+    changed = f"{kind_of(row)} {'/'.join(row.key)}"
+    return Conflict(
+        f"{changed} has changed since version {plan.base_version}, of which the plan is: plan "
+        "again, and look at it",
+        details={"reason": "stale_plan", "changed": changed, "version": row.version},
+    )
 
 
 def _begun(
@@ -74,13 +114,9 @@ def _begun(
         raise _conflict(f"{_name(wanted)} moves already", "under_way")
     target = draft.need_broker(wanted.to_broker)
     source = draft.broker(wanted.from_broker)
-    looked_at = [one.version for one in (row, target, source) if one is not None]
-    if max(looked_at) > plan.base_version:
-        raise _conflict(
-            f"{_name(wanted)} or a broker of it has changed since version {plan.base_version}: "
-            "make the plan anew",
-            "stale_plan",
-        )
+    for one in (row, target, source):
+        if one is not None and one.version > plan.base_version:
+            raise _stale(one, plan)
     _check_copies(wanted, shard)
     stream = draft.stream(row.key)
     assert stream is not None, "a placement goes with its stream"

@@ -6,7 +6,7 @@ a replica that was restarted has to do the same as the others.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import KeysView, Set
 from typing import Any, Final, NamedTuple
 
 from sortedcontainers import SortedDict, SortedSet
@@ -34,6 +34,7 @@ class Missing(NamedTuple):
 
 
 NOTHING: Final = Missing(0, 0, 0, 0)
+_NONE: Final[dict[Key, int]] = {}
 
 
 class PlacementIndex:
@@ -71,6 +72,10 @@ class PlacementIndex:
     def streams_on(self, broker_id: str) -> list[Key]:
         """List the streams that have a copy of a shard on a broker."""
         return sorted(self._streams_on.get(broker_id, ()))
+
+    def holding(self, broker_id: str) -> KeysView[Key]:
+        """Give the streams that have a copy of a shard on a broker, in no order."""
+        return self._streams_on.get(broker_id, _NONE).keys()
 
     # --- what is missing ----------------------------------------------------------------------
 

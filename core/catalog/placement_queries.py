@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from felix.core.catalog.glob import matcher
-from felix.core.catalog.paging import PAGE_BYTES_MAX, key_of, size_of, token_of
+from felix.core.catalog.paging import PAGE_BYTES_MAX, invalid, key_of, size_of, token_of
 from felix.core.catalog.placement_index import PlacementIndex
 from felix.core.catalog.placement_tables import MOVES, move_key
 from felix.core.catalog.store import Store
@@ -24,6 +25,7 @@ from felix.proto.queries import (
     ListPlacements,
     ListShardMoves,
     Paged,
+    move_token_after,
 )
 from felix.proto.resources import Bridge, Broker, Key, Resource, ShardPlacement
 from felix.proto.rpc import Answer
@@ -33,6 +35,7 @@ ITEM_BYTES: Final = 300
 COPY_BYTES: Final = 80
 """A name in a placement, as leader or replica and in sync, and its part of the rest."""
 STREAM_BYTES: Final = 100
+_MOVE_ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,9}", re.ASCII)
 
 
 def answer(store: Store, index: PlacementIndex, query: AnyQuery) -> Answer:
@@ -147,18 +150,29 @@ def _list_moves(store: Store, index: PlacementIndex, query: ListShardMoves) -> S
             query.stream in {None, move.stream}
             and query.broker_id in {"", move.from_broker, move.to_broker}
             and query.plan_id in {"", move.plan_id}
+            and query.move_id in {"", move.move_id}
         )
 
     page_size = size_of(query)
-    before = key_of(query.page_token, 2)
+    before = _key_before(query.page_token)
     items: list[ShardMove] = []
     for move in _newest_first(store, index, before, is_under_way=query.is_under_way):
         if not is_wanted(move):
             continue
         if len(items) == page_size:
-            return ShardMoves(items, token_of(move_key(items[-1].move_id)))
+            return ShardMoves(items, move_token_after(items[-1].move_id))
         items.append(move)
     return ShardMoves(items)
+
+
+def _key_before(token: str) -> Key | None:
+    """Read behind which move a page begins. Raises: ValidationFailed."""
+    key = key_of(token, 1)
+    if key is None:
+        return None
+    if not _MOVE_ID.fullmatch(key[0]):
+        raise invalid("page_token", "is not one of ours")
+    return move_key(key[0])
 
 
 def _newest_first(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Set
-from itertools import islice
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Sequence, Set
+from itertools import chain, islice
 from typing import Final
 
 import msgspec
@@ -25,6 +26,21 @@ STREAMS_MAX: Final = 500
 PURGES_MAX: Final = 50
 
 
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an extract went, of each kind of work; what comes after it comes next.
+
+    So everything gets its turn, however much there is before it that nobody can help.
+    """
+
+    unplaced: Key = ()
+    on_draining: Key = ()
+    on_down: Key = ()
+    short: Key = ()
+
+
+START: Final = Places()
+
+
 class Work(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to be done, and with whom."""
 
@@ -40,6 +56,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     under_replicated: int
     due: tuple[PurgeStream, ...]
     """Deleted streams whose grace is over."""
+    ends: Places = START
+    """Where the next extract is to begin."""
     held: tuple[Unmet, ...] = ()
     """Copies of deleted streams on brokers that drain: nobody serves them, so nobody moves them."""
 
@@ -53,13 +71,24 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
     placements: dict[Key, ShardPlacement]
 
 
-def work_of(catalog: Catalog, now_ms: int) -> Work:
-    """Gather what there is to be done. Costs no more than what is found."""
+def work_of(
+    catalog: Catalog,
+    now_ms: int,
+    after: Places = START,
+    dead: Collection[str] | None = None,
+) -> Work:
+    """Gather what there is to be done. Costs no more than what is found.
+
+    Of each kind there are `STREAMS_MAX` at most, those that come `after` some place first. What
+    is on brokers that are down is not work yet, unless they are among the `dead` (None: all).
+    """
     tables, index = catalog.store.tables, catalog.placement
     moves = index.moves()
     brokers = _brokers(catalog)
     draining = [one.broker_id for one in brokers if one.drain and one.status != "down"]
     down = [one.broker_id for one in brokers if one.status == "down"]
+    if dead is not None:
+        down = [one for one in down if one in dead]
     moving: dict[Key, ShardPlacement] = {
         key: row
         for key in {move.stream.key: None for move in moves}
@@ -67,6 +96,10 @@ def work_of(catalog: Catalog, now_ms: int) -> Work:
     }
     deleted = tables[DELETED_STREAMS]
     leaving = _streams_on(catalog, draining)
+    unplaced, unplaced_end = _rows(catalog, index.unplaced(), after.unplaced)
+    on_draining, on_draining_end = _rows(catalog, leaving, after.on_draining)
+    on_down, on_down_end = _rows(catalog, _streams_on(catalog, down), after.on_down)
+    short, short_end = _rows(catalog, index.short(), after.short)
     due = (
         PurgeStream(
             tenant_id=key[0],
@@ -81,14 +114,20 @@ def work_of(catalog: Catalog, now_ms: int) -> Work:
         fleet=_fleet(catalog),
         settings=settings_of(catalog.store),
         moving=moving,
-        unplaced=_rows(catalog, index.unplaced()),
-        on_draining=_rows(catalog, leaving),
-        on_down=_rows(catalog, _streams_on(catalog, down)),
-        short=_rows(catalog, index.short()),
+        unplaced=unplaced,
+        on_draining=on_draining,
+        on_down=on_down,
+        short=short,
         leaderless=_leaderless(catalog),
         under_replicated=index.under_replicated,
         due=tuple(islice(due, PURGES_MAX)),
         held=_held(catalog, leaving, frozenset(draining)),
+        ends=Places(
+            unplaced=unplaced_end,
+            on_draining=on_draining_end,
+            on_down=on_down_end,
+            short=short_end,
+        ),
     )
 
 
@@ -183,19 +222,23 @@ def _fleet(catalog: Catalog) -> Fleet:
     )
 
 
-def _rows(catalog: Catalog, keys: Iterable[Key]) -> tuple[StreamRow, ...]:
+def _rows(catalog: Catalog, keys: Sequence[Key], after: Key) -> tuple[tuple[StreamRow, ...], Key]:
+    """Give the streams that come after a place, then those from the start, and where that ends.
+
+    `keys` are in order. An extract that holds all of them begins at the start the next time.
+    """
     tables = catalog.store.tables
     streams, placements = tables["Stream"].rows, tables["ShardPlacement"].rows
-    found = ((streams.get(key), placements.get(key)) for key in keys)
-    rows = (stream_row(stream, placed) for stream, placed in found if stream is not None)
-    return tuple(islice(rows, STREAMS_MAX))
+    first = bisect_right(keys, after)
+    in_turn = (key for key in chain(islice(keys, first, None), islice(keys, first)))
+    chosen = tuple(islice((key for key in in_turn if key in streams), STREAMS_MAX))
+    rows = tuple(stream_row(streams[key], placements.get(key)) for key in chosen)
+    return rows, chosen[-1] if len(chosen) == STREAMS_MAX else ()
 
 
 def _streams_on(catalog: Catalog, broker_ids: Iterable[str]) -> list[Key]:
-    found: dict[Key, None] = {}
-    for broker_id in broker_ids:
-        found |= dict.fromkeys(catalog.placement.streams_on(broker_id))
-    return list(found)
+    """List the streams with a copy on one of these, in order."""
+    return sorted({key for one in broker_ids for key in catalog.placement.holding(one)})
 
 
 def _leaderless(catalog: Catalog) -> tuple[Unmet, ...]:

@@ -28,7 +28,7 @@ class StepLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How much at once, and how long."""
 
     moves_per_broker: int = 2
-    """That copy or drain, from a broker or to it."""
+    """That copy or drain, from a broker that is up or to it."""
     fencing_ms_max: int = 30_000
     """A shard takes no writes while it is fenced: the move fails after this time."""
 
@@ -105,8 +105,13 @@ class _Stepping:
                 self._begin(move)
 
     def _begin(self, move: ShardMove) -> None:
-        self._busy.update(name for name in (move.from_broker, move.to_broker) if name)
+        self._busy.update(self._burdened(move))
         self._moving.add((move.stream, move.shard_id))
+
+    def _burdened(self, move: ShardMove) -> tuple[str, ...]:
+        """List the brokers that have work with a move: one that is down has none."""
+        ends = (move.from_broker, move.to_broker)
+        return tuple(name for name in ends if name and self._is_up(name))
 
     def decide(
         self, move: ShardMove, placement: Placement | None, report: ShardStatus | None
@@ -142,8 +147,8 @@ class _Stepping:
             return "another move of the shard is under way"
         if move.kind == "leader" and move.to_broker not in placement.in_sync:
             return f"{move.to_broker} is not in sync"
-        for name in (move.from_broker, move.to_broker):
-            if name and self._busy[name] >= self._limits.moves_per_broker:
+        for name in self._burdened(move):
+            if self._busy[name] >= self._limits.moves_per_broker:
                 return f"{name} has {self._busy[name]} moves under way"
         return ""
 

@@ -70,7 +70,7 @@ class Around:
         self.said: queue.Queue[object] = queue.Queue()
         self.raft: ActorRef = Raft.start(self.said, lambda: None)
         self.monitor: ActorRef = HeartbeatMonitor.start(
-            lambda *_: None, TIMES, self.heard, self.shared, self.pulse
+            lambda *_: None, TIMES, self.heard, self.shared, self.pulse, waiters_max=1
         )
 
     def beat(self) -> bool:

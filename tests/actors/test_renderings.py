@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 from felix.actors.renderings import (
     RENDERINGS_MAX,
+    SLICE_ANSWERS,
     SLICE_RECORDS,
     Rendered,
     Renderings,
-    chunk_of,
 )
 from felix.core.catalog.catalog import CatalogLimits
 from felix.proto import codec
@@ -38,24 +37,38 @@ def ask(
     log: CatalogLog,
     version: int = 0,
     consistency: Consistency = "linearizable",
-) -> tuple[Rendered | None, Incoming]:
+) -> Incoming:
     query = GetSnapshot(version=version)
     asked = incoming(query, consistency=consistency)
-    return renderings.find(log.catalog, asked, query), asked
+    renderings.ask(log.catalog, asked, query)
+    return asked
 
 
 def finish(renderings: Renderings) -> tuple[Rendered, list[Incoming]]:
-    while (done := renderings.slice()) is None:
-        pass
-    return done
+    """Go on until nobody waits; give who was answered, all out of one snapshot."""
+    done = []
+    while renderings.is_busy:
+        done += renderings.slice()
+    assert len({id(one.rendered) for one in done}) == 1
+    return done[0].rendered, [one.incoming for one in done]
+
+
+def found(
+    renderings: Renderings,
+    log: CatalogLog,
+    version: int = 0,
+    consistency: Consistency = "linearizable",
+) -> Rendered:
+    """Ask for a snapshot and wait for it."""
+    ask(renderings, log, version, consistency)
+    return finish(renderings)[0]
 
 
 def test_a_snapshot_is_rendered_in_slices_while_the_catalog_goes_on() -> None:
     log, renderings = a_log(TENANTS), Renderings()
     digest = log.catalog.digest
-    found, asked = ask(renderings, log)
-    assert found is None
-    assert renderings.slice() is None
+    asked = ask(renderings, log)
+    assert not renderings.slice()
     log.make(CreateTenant(tenant_id="later"))
     log.delete(DeleteTenant(tenant_id="t0"))
     rendered, waiting = finish(renderings)
@@ -64,13 +77,11 @@ def test_a_snapshot_is_rendered_in_slices_while_the_catalog_goes_on() -> None:
     assert (rendered.version, rendered.digest) == (TENANTS, digest)
     total = Digest()
     for number in range(len(rendered.chunks)):
-        chunk = codec.Decoder[SnapshotChunk](SnapshotChunk).decode(
-            codec.encode(chunk_of("c1", rendered, number))
-        )
+        chunk = codec.Decoder[SnapshotChunk](SnapshotChunk).decode(rendered.answer(number))
         assert (chunk.chunk, chunk.chunks, chunk.cluster_id) == (
             number,
             len(rendered.chunks),
-            "c1",
+            log.catalog.cluster_id,
         )
         for raw in chunk.objects:
             total.add(raw)
@@ -79,37 +90,46 @@ def test_a_snapshot_is_rendered_in_slices_while_the_catalog_goes_on() -> None:
 
 def test_all_who_ask_for_a_version_share_one_rendering() -> None:
     log, renderings = a_log(TENANTS), Renderings()
-    _, first = ask(renderings, log)
+    first = ask(renderings, log)
     renderings.slice()
-    _, second = ask(renderings, log)
+    second = ask(renderings, log)
     rendered, waiting = finish(renderings)
     assert waiting == [first, second]
-    assert ask(renderings, log)[0] is rendered
-    assert ask(renderings, log, version=TENANTS)[0] is rendered
+    assert found(renderings, log) is rendered
+    assert found(renderings, log, version=TENANTS) is rendered
+    assert renderings.count == 1
+
+
+def test_a_herd_is_answered_in_slices_and_in_the_order_in_which_it_came() -> None:
+    log, renderings = a_log(), Renderings()
+    herd = [ask(renderings, log) for _ in range(2 * SLICE_ANSWERS + 1)]
+    sizes, answered = [], []
+    while renderings.is_busy:
+        done = renderings.slice()
+        sizes.append(len(done))
+        answered += [one.incoming for one in done]
+    assert answered == herd
+    assert [one for one in sizes if one] == [SLICE_ANSWERS, SLICE_ANSWERS, 1]
 
 
 def test_only_who_takes_stale_answers_gets_a_snapshot_of_a_moment_ago() -> None:
     log, renderings = a_log(), Renderings()
-    ask(renderings, log)
-    rendered, _ = finish(renderings)
+    rendered = found(renderings, log)
     log.make(CreateTenant(tenant_id="news"))
-    assert ask(renderings, log, consistency="stale")[0] is rendered
-    assert ask(renderings, log)[0] is None
-    fresh, _ = finish(renderings)
+    assert found(renderings, log, consistency="stale") is rendered
+    fresh = found(renderings, log)
     assert fresh.version == rendered.version + 1
 
 
 def test_a_finished_snapshot_stays_for_its_further_chunks_until_newer_ones_push_it_out() -> None:
     log, renderings = a_log(), Renderings()
-    ask(renderings, log)
-    oldest, _ = finish(renderings)
+    oldest = found(renderings, log)
     for number in range(RENDERINGS_MAX):
-        assert ask(renderings, log, version=oldest.version)[0] is oldest
+        assert found(renderings, log, version=oldest.version) is oldest
         log.make(CreateTenant(tenant_id=f"more{number}"))
-        ask(renderings, log)
-        finish(renderings)
+        found(renderings, log)
     log.make(CreateTenant(tenant_id="last"))
-    assert ask(renderings, log, version=oldest.version)[0] is oldest, "it was used all along"
+    assert found(renderings, log, version=oldest.version) is oldest, "it was used all along"
 
 
 def test_too_many_renderings_at_once_are_refused() -> None:
@@ -124,10 +144,14 @@ def test_too_many_renderings_at_once_are_refused() -> None:
 
 def test_when_the_catalog_is_replaced_those_who_wait_are_given_back() -> None:
     log, renderings = a_log(), Renderings()
-    _, asked = ask(renderings, log)
-    assert renderings.clear() == [asked]
+    found(renderings, log)
+    of_a_finished_one = ask(renderings, log)
+    log.make(CreateTenant(tenant_id="news"))
+    of_a_new_one = ask(renderings, log)
+    assert renderings.clear() == [of_a_finished_one, of_a_new_one]
     assert not renderings.is_busy
-    assert ask(renderings, log)[0] is None
+    assert found(renderings, log).version == log.catalog.version
+    assert renderings.count == 2, "nothing of before was shared"
 
 
 def test_a_version_that_is_not_there_is_refused_and_nothing_is_begun() -> None:
@@ -142,6 +166,5 @@ def test_a_version_that_is_not_there_is_refused_and_nothing_is_begun() -> None:
 
 
 def test_a_chunk_that_is_not_there_is_refused() -> None:
-    rendered = Rendered(1, 1, "", (msgspec.Raw(b"\x90"),))
     with pytest.raises(ValidationFailed):
-        chunk_of("c1", rendered, 1)
+        Rendered(1, "", (b"",)).answer(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from felix.actors.messages import (
     SnapshotEnd,
     SnapshotLoad,
 )
-from felix.actors.replica import Replica
+from felix.actors.replica import SLICE_UPDATES, Replica
 from felix.actors.watch_position import WatchPosition
-from felix.core.catalog.catalog import Catalog, CatalogLimits
+from felix.core.catalog.catalog import Applied, Catalog, CatalogLimits
 from felix.proto import codec
 from felix.proto.commands import CreateTenant, Proposal, Stamp
 from felix.proto.ids import Index, NodeId, Term
@@ -69,15 +69,27 @@ class Surroundings:
 
     def write(self, index: int) -> None:
         """Apply a creation."""
-        command = CreateTenant(tenant_id=f"t{index}")
-        data = codec.encode(Proposal(1, Stamp(1, "r", "", "", ""), command))
-        entry = Entry(Index(index), Term(1), EntryKind.COMMAND, data)
-        self.replica.apply([entry], {}, lambda *_: None)
+        self.replica.apply([creation(index)], {}, lambda *_: None)
 
     def dump(self) -> None:
         """Write the dump that has begun to its end."""
         while self.replica.dump_slice():
             pass
+
+
+def creation(index: int) -> Entry:
+    """Make an entry that brings one update."""
+    command = CreateTenant(tenant_id=f"t{index}")
+    data = codec.encode(Proposal(1, Stamp(1, f"r{index}"), command))
+    return Entry(Index(index), Term(1), EntryKind.COMMAND, data)
+
+
+def turns_until_caught_up(replica: Replica, finished: Callable[[int, Applied], None]) -> int:
+    turns = 0
+    while replica.is_behind:
+        replica.catch_up(finished)
+        turns += 1
+    return turns
 
 
 def heard(actor: ActorRef) -> list[type]:
@@ -131,6 +143,28 @@ def test_updates_are_not_published_to_the_dead_and_go_on_being_applied(
     around.fanout.stop()
     around.write(1)
     assert around.replica.catalog.applied_index == 1
+
+
+def test_entries_that_bring_many_updates_are_applied_over_several_turns_and_in_order(
+    around: Surroundings,
+) -> None:
+    replica, last = around.replica, 2 * SLICE_UPDATES + 500
+    answered: list[int] = []
+
+    def finished(token: int, _: Applied) -> None:
+        answered.append(token)
+
+    tokens = {Index(index): index for index in range(1, last + 3)}
+    replica.apply([creation(index) for index in range(1, last + 1)], tokens, finished)
+    assert replica.catalog.applied_index == SLICE_UPDATES
+    assert replica.is_behind
+    replica.apply([creation(last + 1)], tokens, finished)
+    assert replica.catalog.applied_index == SLICE_UPDATES, "what comes later waits its turn"
+    assert turns_until_caught_up(replica, finished) == 3
+    assert replica.catalog.applied_index == last + 1
+    assert answered == list(range(1, last + 2))
+    around.write(last + 2)
+    assert replica.catalog.applied_index == last + 2
 
 
 def test_a_snapshot_from_the_leader_is_read_by_the_next_reader(around: Surroundings) -> None:

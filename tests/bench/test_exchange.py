@@ -81,7 +81,9 @@ def test_a_short_run_measures_every_case(short_folder: Path) -> None:
         count=50,
         seconds=0.5,
         trials=1,
-        subscribers=1,
+        brokers=0,
+        streams=0,
+        subscribers=(1,),
         via="leader",
         say=print,
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from felix.core.brokers.reports import Reports
 from felix.core.brokers.waiters import Waiters
 from felix.proto.brokers import InSyncChange, Placement, ShardStatus, StreamName
+from felix.proto.errors import Overloaded
 from felix.proto.queries import WaitForBrokers
 from felix.proto.reports import ReportApplied, ReportHealth
 from felix.proto.resources import Key, ShardPlacement
@@ -210,7 +213,7 @@ def test_laggards_are_named_and_counted() -> None:
 
 
 def test_whoever_waits_is_answered_when_the_last_broker_has_it() -> None:
-    reports, waiters = Reports(), Waiters()
+    reports, waiters = Reports(), Waiters(at_most=4)
     waiters.brokers_changed(list(UP), reports)
     assert waiters.add(1, WaitForBrokers(version=7), 100.0, reports) is None
     assert waiters.add(2, WaitForBrokers(version=7, brokers=1), 100.0, reports) is None
@@ -224,7 +227,7 @@ def test_whoever_waits_is_answered_when_the_last_broker_has_it() -> None:
 
 
 def test_whoever_waits_too_long_is_told_who_is_late() -> None:
-    reports, waiters = Reports(), Waiters()
+    reports, waiters = Reports(), Waiters(at_most=4)
     waiters.brokers_changed(list(UP), reports)
     waiters.add(1, WaitForBrokers(version=7), 100.0, reports)
     applied(reports, "a", 7)
@@ -233,3 +236,18 @@ def test_whoever_waits_too_long_is_told_who_is_late() -> None:
     ((_, answer),) = waiters.overdue(100.0, reports)
     assert (answer.is_reached, answer.laggards) == (False, ["b", "c"])
     assert len(waiters) == 0
+
+
+def test_no_more_wait_than_may_and_who_is_refused_is_told_what_bounds_them() -> None:
+    reports, waiters = Reports(), Waiters(at_most=1)
+    waiters.brokers_changed(list(UP), reports)
+    assert waiters.add(1, WaitForBrokers(version=7), 100.0, reports) is None
+    with pytest.raises(Overloaded, match=r"limits\.broker_waiters_max") as refusal:
+        waiters.add(2, WaitForBrokers(version=7), 100.0, reports)
+    assert refusal.value.retry_after_ms == 1000
+    for name in UP:
+        applied(reports, name, 8)
+    assert waiters.add(3, WaitForBrokers(version=7), 100.0, reports) is not None, "it need not wait"
+    assert len(waiters.heard("c", reports)) == 0
+    waiters.overdue(100.0, reports)
+    assert waiters.add(4, WaitForBrokers(version=9), 200.0, reports) is None, "there is room again"

@@ -48,6 +48,7 @@ from felix.proto.identity import (
 )
 from felix.proto.ids import Index
 from felix.proto.levels import level_of
+from felix.proto.placement_commands import AdvanceMoves, ChangeInSync
 from felix.proto.queries import GetAudit
 from tests.support.catalog_log import (
     NOON_MS,
@@ -98,6 +99,19 @@ def busy(count: int, limits: CatalogLimits | None = None) -> CatalogLog:
     for number in range(count - 1):
         log.do(UpdateTenant(tenant_id="acme", description=f"{number}"), at_ms=NOON_MS + number)
     return log
+
+
+def test_steps_that_the_leader_takes_by_itself_leave_no_record_and_those_of_others_do() -> None:
+    log = CatalogLog()
+    steps: tuple[AnyCommand, ...] = (AdvanceMoves(items=()), ChangeInSync(items=()))
+    for index, command in enumerate(steps, 1):
+        stamp = Stamp(NOON_MS, principal="felix:placement-planner")
+        log.catalog.apply(Index(index), Proposal(level_of(command), stamp, command))
+    assert everything(log.catalog) == []
+    for index, command in enumerate(steps, 3):
+        stamp = Stamp(NOON_MS, principal="mallory")
+        log.catalog.apply(Index(index), Proposal(level_of(command), stamp, command))
+    assert [one.operation for one in everything(log.catalog)] == ["ChangeInSync", "AdvanceMoves"]
 
 
 def test_every_command_leaves_one_record_with_who_what_where_and_what_came_of_it() -> None:

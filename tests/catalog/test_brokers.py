@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from felix.core.catalog.broker_changes import id_of
+from felix.core.catalog.planning import next_plans, work_of
 from felix.core.catalog.validation import check
 from felix.proto.brokers import BrokerCapacity
 from felix.proto.commands import Deleted, Stamp
@@ -95,6 +96,25 @@ def test_another_boot_takes_over_where_the_leader_has_not_heard_of_the_last_one(
         stamp, registration("b1", "boot-2", address="other.example.test:5000")
     )
     assert isinstance(applied.result, Broker if is_this_one else ErrorReply)
+
+
+def test_a_renamed_pod_is_another_broker_and_its_ghost_stands_in_the_way_of_nothing() -> None:
+    """Case 21: the name went with the pod, the copies stayed with the former one."""
+    log = PlacementLog("felix-0", "other")
+    log.stream("s", copies("felix-0", "other"), replication_factor=2)
+    log.stream("empty", copies("other"), replication_factor=1)
+    address = log.broker("felix-0").address
+    log.down("felix-0")
+    log.make(registration("felix-a", address=address))
+    assert (log.broker("felix-a").status, log.broker("felix-0").status) == ("active", "down")
+    assert log.shard("s").leader == "other"
+    log.make(DrainBroker(broker_id="felix-0"))
+    (plan,) = next_plans(work_of(log.catalog, 0), (), ["felix-0"])
+    assert [(one.from_broker, one.to_broker) for one in plan.moves] == [("felix-0", "felix-a")]
+    refusal = log.refuse(RemoveBroker(broker_id="felix-0"))
+    assert refusal.details["reason"] == "holds_copies"
+    log.delete(RemoveBroker(broker_id="felix-0", abandon=True))
+    assert log.shard("s").copies == ("other",)
 
 
 @pytest.mark.parametrize(

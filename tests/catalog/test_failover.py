@@ -317,9 +317,9 @@ def test_a_broker_with_many_copies_goes_down_in_one_short_step() -> None:
         items.append(NewPlacement(stream=name, stream_id=made.stream_id, placements=(shard,)))
     for start in range(0, len(items), 1000):
         log.do(PlaceShards(items=tuple(items[start : start + 1000])))
-    begun = time.perf_counter()
+    begun = time.process_time()
     applied = log.set_status("b1", "down")
-    took_ms = (time.perf_counter() - begun) * 1000
+    took_ms = (time.process_time() - begun) * 1000
     print(f"{len(applied.updates)} updates in {took_ms:.1f} ms")
     assert len(applied.updates) == MANY + 1
     assert log.index.leads("b1") == 0

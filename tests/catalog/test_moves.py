@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, Literal
 
+import msgspec
 import pytest
 
 from felix.core.catalog.catalog import Applied
 from felix.proto.brokers import MoveAdvance, MovePlan, MoveStep, Placement, PlannedMove, ShardMove
+from felix.proto.commands import CreateTenant
 from felix.proto.errors import ErrorReply
 from felix.proto.placement_commands import (
     AdvanceMoves,
     CancelMoves,
     DrainBroker,
     PausePlacement,
+    RegisterBroker,
     ResumePlacement,
     StartMoves,
 )
 from felix.proto.queries import ListShardMoves
 from tests.support.placement_log import PlacementLog, check_rules, stream_name
+
+RESTS_ON: Final[tuple[Literal["brokers", "placements"], ...]] = ("brokers", "placements")
 
 
 @pytest.fixture
@@ -45,6 +50,22 @@ def the_move(log: PlacementLog) -> ShardMove:
     moves = log.catalog.answer(ListShardMoves()).items  # type: ignore[union-attr]
     move: ShardMove = moves[0]  # type: ignore[assignment]
     return move
+
+
+def test_of_a_plan_of_the_control_planes_own_what_does_not_hold_is_passed_over(
+    log: PlacementLog,
+) -> None:
+    log.stream("t", Placement(shard_id=0, leader="b1", replicas=("b2", "b3")))
+    base = log.catalog.version
+    log.say_in_sync("s", "b1", "b2")
+    stale, good = planned("b2", "b4"), planned("b2", "b5", stream=stream_name("t"))
+    assert isinstance(start(log, stale, good, base=base).result, ErrorReply), "an operator's"
+    applied = start(log, stale, good, reason="drain", base=base)
+    assert not isinstance(applied.result, ErrorReply)
+    assert [move.stream for move in log.index.moves()] == [stream_name("t")]
+    refused = start(log, stale, reason="drain", base=base).result
+    assert isinstance(refused, ErrorReply), "nothing of it holds: somebody should know"
+    assert refused.details["reason"] == "stale_plan"
 
 
 def step(log: PlacementLog, to_step: MoveStep, blocked_by: str = "") -> MoveStep:
@@ -160,6 +181,26 @@ def test_a_plan_that_looked_at_something_older_is_refused(log: PlacementLog) -> 
     log.do(DrainBroker(broker_id="b2"))
     assert reason_of(start(log, planned("b2", "b4"), base=base)) == "stale_plan"
     start(log, planned("b1", "b4"), base=base)  # what it is about is as it was
+
+
+def test_a_change_between_the_plan_and_its_order_is_found_where_the_order_is_applied(
+    log: PlacementLog,
+) -> None:
+    plan = MovePlan(
+        base_version=log.catalog.version, reason="operator", moves=(planned("b1", "b4"),)
+    )
+    log.do(CreateTenant(tenant_id="unconcerned"))
+    log.do(RegisterBroker(broker_id="b9", address="b9:1", boot_id="1"))
+    for rests_on in RESTS_ON:
+        refusal = log.refuse(StartMoves(plan=plan, rests_on=rests_on))
+        assert (refusal.code, refusal.details["changed"]) == ("conflict", "Broker b9")
+    later = msgspec.structs.replace(plan, base_version=log.catalog.version)
+    log.stream("another", Placement(shard_id=0, leader="b1"))
+    refusal = log.refuse(StartMoves(plan=later, rests_on="placements"))
+    changed = "/".join(stream_name("another").key)
+    assert refusal.details["changed"] == f"ShardPlacement {changed}"
+    log.do(StartMoves(plan=later, rests_on="brokers"))
+    assert the_move(log).to_broker == "b4"
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from random import Random, SystemRandom
+from typing import TypeAlias
+
 import pytest
 
 from felix.core.catalog.catalog import BATCH_BYTES_MAX, BATCH_UPDATES_MAX, CatalogLimits
 from felix.core.catalog.dump import restore
+from felix.proto import codec
 from felix.proto.commands import DeleteTenant, UpdateTenant
 from felix.proto.errors import Compacted, FutureVersion, ValidationFailed
 from felix.proto.queries import WatchUpdates
+from felix.proto.resources import Tenant
 from felix.proto.updates import UpdateBatch
 from tests.support.catalog_log import CatalogLog, dumped, namespace, stream, tenant
 
@@ -93,6 +98,61 @@ def test_history_is_bounded_and_tells_where_it_begins(limits: CatalogLimits) -> 
     assert watch(log, oldest).last == 100
     with pytest.raises(Compacted):
         watch(log, oldest - 1)
+
+
+State: TypeAlias = dict[str, bytes]
+TENANTS = codec.Decoder[Tenant](Tenant)
+
+
+def brought_up_to_date(state: State, batch: UpdateBatch) -> State:
+    """Do what a broker does with updates."""
+    after = dict(state)
+    for update in batch.updates:
+        place = TENANTS.decode(bytes(update.payload)).tenant_id
+        if update.type == "DELETE":
+            del after[place]
+        else:
+            after[place] = bytes(update.payload)
+    return after
+
+
+def oldest_of(log: CatalogLog) -> int:
+    """Ask how far back a watch can begin, as a broker is told it."""
+    try:
+        watch(log, 0)
+    except Compacted as refused:
+        oldest = refused.details["oldest"]
+        assert isinstance(oldest, int)
+        return oldest
+    return 0
+
+
+def test_at_whatever_version_a_watch_begins_every_delete_comes_or_a_resync_is_demanded() -> None:
+    """Case 15: exactly where history ends, before and behind, over deletions and re-creations."""
+    seed = SystemRandom().randrange(1 << 32)
+    print("seed", seed)
+    chance = Random(seed)
+    log = CatalogLog(limits=CatalogLimits(history_updates_max=10))
+    states: dict[int, State] = {0: {}}
+    known: State = {}
+    resyncs = 0
+    for _ in range(200):
+        version = log.catalog.version
+        name = f"t{chance.randrange(4)}"
+        is_there = name in known
+        command = DeleteTenant(tenant_id=name) if is_there else tenant(name)
+        log.do(command)
+        known = brought_up_to_date(known, watch(log, version))
+        states[log.catalog.version] = known
+        oldest = oldest_of(log)
+        for before in range(log.catalog.version + 1):
+            if before < oldest:
+                with pytest.raises(Compacted):
+                    watch(log, before)
+            else:
+                assert brought_up_to_date(states[before], watch(log, before)) == known
+        resyncs += oldest > 0
+    assert resyncs > 100
 
 
 def test_after_a_restart_history_begins_anew_at_the_same_version() -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from felix.cli.config import LISTENERS, Config
 from felix.cli.config_loading import ConfigError, known_keys, load, render, variable_of
+from felix.cli.http_child import http_settings
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -171,6 +172,15 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 )
 def test_unsafe_timings_are_refused(tmp_path: Path, raft: dict[str, int], key: str) -> None:
     assert key in problems_of(tmp_path, with_changes(raft=raft))
+
+
+def test_writes_that_wait_for_brokers_leave_threads_to_others(tmp_path: Path) -> None:
+    http = {"threads": 6, "broker_waiters_max": 6}
+    assert "http.broker_waiters_max: below http.threads (6)" in problems_of(
+        tmp_path, with_changes(http=http)
+    )
+    config = load(file_of(tmp_path, with_changes(http=http | {"broker_waiters_max": 5})), {})
+    assert http_settings(config, "ipc://x").broker_waiters_max == 5
 
 
 @pytest.mark.parametrize("count", [0, 2, 4])

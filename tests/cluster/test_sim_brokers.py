@@ -14,13 +14,21 @@ import pytest
 
 from felix.cli.config import BrokersConfig
 from felix.cli.sim_broker import SimBroker, SimOptions
+from felix.cli.sim_broker_command import EXIT_REPLACED
 from felix.proto.brokers import AppliedBy, Placement
-from felix.proto.commands import CreateStream, CreateTenant
+from felix.proto.commands import CreateStream, CreateTenant, DeleteStream
 from felix.proto.control_plane import Call
 from felix.proto.errors import FelixError
-from felix.proto.placement_commands import DrainBroker
-from felix.proto.queries import GetPlacement, WaitForBrokers
-from felix.proto.resources import ShardPlacement, StreamSpec
+from felix.proto.placement_commands import DrainBroker, RemoveBroker
+from felix.proto.queries import (
+    GetBroker,
+    GetPlacement,
+    ListBrokers,
+    Listing,
+    ListStreams,
+    WaitForBrokers,
+)
+from felix.proto.resources import Broker, ShardPlacement, StreamSpec
 from felix.transport.broker import BrokerSettings
 from tests.cluster.fake_broker import CALL, status_of
 from tests.support.cluster import NAMESPACE, TENANT, Cluster, cluster
@@ -34,11 +42,30 @@ QUICK = SimOptions(copy_s=0.1)
 NAMES = ("b0", "b1", "b2", "b3")
 
 
-@pytest.fixture
-def three() -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
     with cluster(brokers=TIMES) as running:
         running.make_namespace()
         yield running
+
+
+@pytest.fixture
+def three(nodes: Cluster) -> Iterator[Cluster]:
+    """The cluster, in which each test finds neither streams nor brokers."""
+    yield nodes
+    leader = nodes.leader()
+    streams = leader.ask(ListStreams(tenant_id=TENANT, namespace=NAMESPACE), CALL).result
+    assert isinstance(streams, Listing)
+    for one in streams.items:
+        name = one.key[-1]
+        gone = DeleteStream(tenant_id=TENANT, namespace=NAMESPACE, stream=name, force=True)
+        leader.ask(gone, CALL)
+    brokers = leader.ask(ListBrokers(), CALL).result
+    assert isinstance(brokers, Listing)
+    for one in brokers.items:
+        (name,) = one.key
+        eventually(lambda name=name: status_of(nodes.leader(), name) in {"down", "drained"})  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        leader.ask(RemoveBroker(broker_id=name, abandon=True), CALL)
 
 
 def sim(three: Cluster, name: str, options: SimOptions = QUICK) -> SimBroker:
@@ -205,6 +232,32 @@ def test_a_broker_process_obeys_and_says_what_it_hears(three: Cluster) -> None:
             print("quit", file=process.stdin, flush=True)
             assert process.wait(10) == 0
             assert _is(three, "b0", "down")
+
+
+def test_of_two_processes_with_one_id_and_address_the_later_stays_and_the_first_ends_loudly(
+    three: Cluster,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="felix-test-") as folder:
+        outputs = [Path(folder) / name for name in ("first", "second")]
+        with in_a_process(three, "b0", outputs[0]) as first:
+            eventually(lambda: _is(three, "b0", "active"))
+            epoch = row_of(three, "b0").broker_epoch
+            with in_a_process(three, "b0", outputs[1]) as second:
+                eventually(lambda: row_of(three, "b0").broker_epoch > epoch, 60)
+                assert first.wait(60) == EXIT_REPLACED
+                assert "stop this process, or give one of the two another" in outputs[0].read_text()
+                row = row_of(three, "b0")
+                assert row.broker_epoch > epoch
+                print("status", file=second.stdin, flush=True)
+                eventually(lambda: "active" in outputs[1].read_text())
+                assert second.poll() is None
+                assert row_of(three, "b0") == row, "nobody took it back"
+
+
+def row_of(three: Cluster, name: str) -> Broker:
+    row = three.leader().ask(GetBroker(broker_id=name), CALL).result
+    assert isinstance(row, Broker)
+    return row
 
 
 def _is(three: Cluster, name: str, status: str) -> bool:

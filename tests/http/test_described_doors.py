@@ -25,7 +25,9 @@ WAYS: Final[dict[str, list[dict[str, list[str]]]]] = {
     "feed": [{"felixToken": []}, {"brokerPassword": []}],
     "bootstrap": [{"bootstrapToken": []}],
 }
-ANSWER_EVERYONE_WITH_A_TOKEN: Final = {"list_tenants": 200, "can_i": 400, "explain": 400}
+ANSWER_EVERYONE_WITH_A_TOKEN: Final = {
+    "list_tenants": 200, "list_shard_moves": 200, "can_i": 400, "explain": 400
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

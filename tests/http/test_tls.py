@@ -47,6 +47,13 @@ def server(pair: Pair) -> Iterator[Gunicorn]:
         yield gunicorn
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    """One for all that leave it as it was."""
+    with serving(make_pair(tmp_path_factory.mktemp("lasting"), "lasting")) as gunicorn:
+        yield gunicorn
+
+
 @pytest.fixture
 def probes(pair: Pair) -> Iterator[ProbeServer]:
     app = create_probe_app(CollectorRegistry(), lambda: None, lambda: None)
@@ -91,10 +98,10 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def test_s16_the_api_is_served_with_a_certificate_that_clients_can_check(
-    server: Gunicorn, pair: Pair
+    lasting: Gunicorn,
 ) -> None:
-    pool = urllib3.PoolManager(retries=False, ca_certs=pair.cert_file)
-    url = f"https://127.0.0.1:{server.port}/v1/tenants"
+    pool = urllib3.PoolManager(retries=False, ca_certs=lasting.cert_file)
+    url = f"https://127.0.0.1:{lasting.port}/v1/tenants"
     body = json.dumps({"tenant_id": "acme", "display_name": "Acme"}).encode()
     for status in (201, 409):  # on one connection
         answer = pool.request("POST", url, body=body, headers={"Content-Type": "application/json"})
@@ -103,16 +110,16 @@ def test_s16_the_api_is_served_with_a_certificate_that_clients_can_check(
     pool.clear()
 
 
-def test_tls_is_1_2_or_newer_and_speaks_http_1_1_only(server: Gunicorn) -> None:
-    with secured(server.port) as connection:
+def test_tls_is_1_2_or_newer_and_speaks_http_1_1_only(lasting: Gunicorn) -> None:
+    with secured(lasting.port) as connection:
         assert connection.version() in {"TLSv1.2", "TLSv1.3"}
         assert connection.selected_alpn_protocol() == "http/1.1"
     with pytest.raises((ssl.SSLError, ConnectionResetError)):
-        secured(server.port, any_client(oldest=True))
+        secured(lasting.port, any_client(oldest=True))
 
 
-def test_a_connection_ends_as_tls_demands(server: Gunicorn) -> None:
-    plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+def test_a_connection_ends_as_tls_demands(lasting: Gunicorn) -> None:
+    plain = socket.create_connection(("127.0.0.1", lasting.port), timeout=10)
     with any_client().wrap_socket(plain, suppress_ragged_eofs=False) as connection:
         connection.sendall(b"GET /v1/regions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert read_all(connection).startswith(b"HTTP/1.1 200")
@@ -185,24 +192,23 @@ def test_probes_keep_a_good_certificate_when_the_new_one_is_broken(
     assert name_served(probes.port) == "second"
 
 
-@pytest.mark.parametrize(
-    "junk",
-    [
-        b"GET /v1/regions HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"\x00" * 100,
-        os.urandom(3000),
-        b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1",
-        b"",
-    ],
-    ids=["plain", "zeros", "noise", "half a hello", "nothing"],
-)
-def test_what_is_no_tls_is_dropped_without_a_traceback(server: Gunicorn, junk: bytes) -> None:
-    for _ in range(SETTINGS.threads * 2):
-        with server.connect() as connection, contextlib.suppress(OSError):
-            connection.sendall(junk)
-            connection.shutdown(socket.SHUT_WR)
-            assert b"HTTP/1.1 200" not in read_all(connection)
-    assert server.answers()
+JUNK = {
+    "plain": b"GET /v1/regions HTTP/1.1\r\nHost: x\r\n\r\n",
+    "zeros": b"\x00" * 100,
+    "noise": os.urandom(3000),
+    "half a hello": b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1",
+    "nothing": b"",
+}
+
+
+def test_what_is_no_tls_is_dropped_without_a_traceback(server: Gunicorn) -> None:
+    for name, junk in JUNK.items():
+        for _ in range(SETTINGS.threads * 2):
+            with server.connect() as connection, contextlib.suppress(OSError):
+                connection.sendall(junk)
+                connection.shutdown(socket.SHUT_WR)
+                assert b"HTTP/1.1 200" not in read_all(connection), name
+        assert server.answers(), name
     said = server.end()
     assert "Traceback" not in said
     assert "exception" not in said

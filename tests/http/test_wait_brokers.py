@@ -195,6 +195,8 @@ def test_more_than_a_few_do_not_wait_at_a_time() -> None:
     before = client.log()
     second = asked(client, "POST", CACHES, CACHE | {"cache": "second"}, wait_brokers="all")
     assert refused(second) == (429, "overloaded")
+    assert "http.broker_waiters_max" in second.json["message"]
+    assert second.headers["Retry-After"] == "1"
     assert client.log() == before
     plane.gate.set()
     waiting.join(30)

@@ -180,6 +180,17 @@ def test_a_target_that_dies_or_is_drained_fails_the_move(
     assert step(MOVE, LED, gone) == ("failed", "b3 is not a broker any more")
 
 
+def test_a_target_that_has_led_and_is_down_with_all_the_data_is_waited_for() -> None:
+    alone = Placement(
+        shard_id=0, replicas=("b2", "b1", "b3"), in_sync=("b3",), reason="b3 has the data"
+    )
+    dead = with_status("b3", status="down")
+    why = "nobody leads the shard: b3 has the data"
+    assert step(at(MOVE, "staging"), alone, dead) == ("staging", why)
+    others = msgspec.structs.replace(alone, in_sync=("b2",))
+    assert step(at(MOVE, "staging"), others, dead) == ("failed", "the target b3 is down")
+
+
 def test_a_target_that_dies_at_the_end_fails_the_move_too() -> None:
     brokers = with_status("b3", status="down")
     assert step(at(MOVE, "fencing"), FENCED, brokers, DRAINED) == (

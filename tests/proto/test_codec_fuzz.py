@@ -23,6 +23,7 @@ from felix.proto.codec import (
 )
 from felix.proto.commands import CreateStream, Proposal
 from felix.proto.errors import FelixError, Malformed, TooLarge, UnknownMessage, Unprocessable
+from felix.proto.placement_commands import RegisterBroker
 from felix.proto.raft import PeerFrame
 from felix.proto.resources import Resource
 from felix.proto.rpc import PROTOCOL, Reply, Request, RequestEnvelope
@@ -231,6 +232,15 @@ def test_hostile_requests_get_the_right_error(data: bytes, error: type[FelixErro
     with pytest.raises(FelixError) as caught:
         FOREIGN.decode(data)
     assert type(caught.value) is error
+
+
+def test_a_request_of_ours_with_too_many_items_is_refused_however_short_they_are() -> None:
+    crowd = {str(number): "" for number in range(FOREIGN_ITEMS_MAX + 1)}
+    command = RegisterBroker(broker_id="b", address="b:1", boot_id="b", metadata=crowd)
+    data = encode(Request(PROTOCOL, 1, 1000, command))
+    assert len(data) < FOREIGN_BYTES_MAX
+    with pytest.raises(Malformed):
+        ForeignDecoder(Request).decode(data)
 
 
 def test_nesting_is_allowed_to_the_limit_and_not_beyond() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from felix.core.brokers.boots import check_boot
 from felix.core.brokers.health import brokers_health
 from felix.core.brokers.heartbeats import BeatTimes, BrokerSeen, Heartbeats
 from felix.core.brokers.reports import Reports
@@ -14,7 +15,7 @@ from felix.core.placement.creating import place
 from felix.proto.brokers import AppliedBy, BrokersHealth, HealthAck, PlacementPlan
 from felix.proto.command import Command
 from felix.proto.commands import DeleteStream
-from felix.proto.errors import BrokerFenced, Conflict, NotFound
+from felix.proto.errors import Conflict, NotFound
 from felix.proto.placement_commands import PlaceShards
 from felix.proto.queries import GetBrokersHealth, GetPlacementPlan, PlanRebalance, WaitForBrokers
 from felix.proto.reports import AnyReport, Report, ReportHealth
@@ -78,8 +79,7 @@ class LocalBrokers:
         if beat is None:
             raise NotFound(f"there is no broker {report.broker_id!r}: register it")
         broker = beat.seen.broker
-        if not broker.boot_id or broker.broker_epoch != report.broker_epoch:
-            raise BrokerFenced(f"another boot of {report.broker_id!r} has registered, or none")
+        check_boot(broker, report.broker_epoch)
         self._beats.hear(report, beat.seen, time.monotonic())
         named = report.shard_status if isinstance(report, ReportHealth) else ()
         holds = {(one.stream.key, one.shard_id) for one in named}

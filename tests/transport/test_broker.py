@@ -24,6 +24,7 @@ from felix.proto.updates import MetadataUpdate
 from felix.transport.broker import Broker, BrokerSettings
 from felix.transport.client import UnknownStream
 from felix.transport.sync_records import UpdateInfo
+from tests.support.local_control_plane import LocalControlPlane
 from tests.support.local_node import LocalNode, local_node
 from tests.support.waiting import eventually
 
@@ -150,7 +151,7 @@ def test_what_it_reports_does_not_run_ahead_of_its_own_callbacks() -> None:
         assert broker.client.applied.version == since + 1
 
 
-def test_a_fenced_broker_is_told_and_registers_again() -> None:
+def test_a_broker_that_somebody_deregistered_is_told_and_registers_again() -> None:
     fenced: list[int] = []
     with (
         local_node() as node,
@@ -158,13 +159,63 @@ def test_a_fenced_broker_is_told_and_registers_again() -> None:
     ):
         assert broker.wait_registered(10)
         first = row_of(node)
-        other = RegisterBroker(broker_id="b1", address=SETTINGS.address, boot_id="another")
-        node.control_plane.ask(other)
+        node.control_plane.ask(
+            DeregisterBroker(broker_id="b1", broker_epoch=first.broker_epoch),
+        )
         broker.report_within(0)
         eventually(lambda: row_of(node).boot_id == broker.boot_id)
         eventually(lambda: broker.registered == row_of(node))
-        assert row_of(node).broker_epoch > first.broker_epoch + 1
-        assert fenced == [1]
+        assert row_of(node).broker_epoch > first.broker_epoch
+        assert (fenced, broker.replaced) == ([1], None)
+
+
+def test_a_broker_whose_id_another_process_has_taken_says_what_to_do_and_never_takes_it_back() -> (
+    None
+):
+    said: list[str] = []
+    with (
+        local_node() as node,
+        Broker(
+            SETTINGS,
+            [node.sockets.endpoints],
+            on_fenced=lambda: said.append("stop serving"),
+            on_replaced=lambda error: said.append(error.message),
+        ) as first,
+    ):
+        assert first.wait_registered(10)
+        with Broker(SETTINGS, [node.sockets.endpoints]) as second:
+            assert second.wait_registered(10)
+            first.report_within(0)
+            eventually(lambda: first.replaced is not None)
+            eventually(lambda: len(said) == 2)
+            assert said[0] == "stop serving"
+            assert "stop this process, or give one of the two another broker_id" in said[1]
+            assert not first.wait_registered(10), "it answers at once: it is over"
+            first.report_within(0)
+            beats = len(node.asked(ReportHealth))
+            second.report_within(0)
+            eventually(lambda: len(node.asked(ReportHealth)) > beats)
+            assert second.registered == row_of(node)
+            first.close()  # it has nothing to deregister
+            assert (row_of(node).boot_id, row_of(node).status) == (second.boot_id, "active")
+        assert len(node.asked(RegisterBroker)) == 2
+
+
+def test_a_broker_that_is_ahead_of_a_restored_cluster_registers_again() -> None:
+    before = RegisterBroker(broker_id="b1", address=SETTINGS.address, boot_id="of the backup")
+    with local_node() as node:
+        for number in range(5):
+            node.control_plane.ask(CreateTenant(tenant_id=f"t{number}"))
+        with Broker(SETTINGS, [node.sockets.endpoints]) as broker:
+            assert broker.wait_registered(10)
+            restored = LocalControlPlane()
+            restored.ask(before)
+            node.control_plane = restored
+            assert of(BrokerRow, broker.registered).broker_epoch > row_of(node).broker_epoch
+            broker.report_within(0)
+            eventually(lambda: row_of(node).boot_id == broker.boot_id)
+            eventually(lambda: broker.registered == row_of(node))
+            assert broker.replaced is None
 
 
 def test_a_broker_that_was_forgotten_registers_again() -> None:
