@@ -34,7 +34,8 @@ Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 CONNECT_TIMEOUT_S: Final = 3.0
 READ_TIMEOUT_S: Final = 10.0
 """Longer than a node takes to answer, if only with an error."""
-ANSWER_BYTES_MAX: Final = 4 << 20
+ANSWER_BYTES_MAX: Final = 256 << 20
+"""More than the snapshot of a large cluster: a server that never ends is still ended."""
 
 CHUNK_BYTES: Final = 1 << 20
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
@@ -231,7 +232,7 @@ class AdminClient:
             answer.close()
             raise Refused(
                 f"{base} answers with more than {ANSWER_BYTES_MAX >> 20} MiB",
-                "ask for less: --limit, --filter or --page-size",
+                "ask for less: --limit or --filter",
             )
         headers = {name.lower(): value for name, value in answer.headers.items()}
         try:

@@ -76,6 +76,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """The answer has a token, which a context can keep."""
     must_be: str = ""
     """A member of the answer that must be true, or the exit code is 1."""
+    patience_s: float = 0.0
+    """How much longer than others the answer may take."""
     fixed: dict[str, Any] = {}
     """Members of the body where they are not given."""
     shape: Callable[[dict[str, Any]], dict[str, Any]] | None = None

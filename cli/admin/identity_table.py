@@ -68,6 +68,7 @@ IDENTITY: Final = (
     Command(
         name="issuer set",
         operation="put_issuer",
+        patience_s=15.0,
         own="issuer",
         done="tenant {tenant_id} trusts {issuer}",
     ),

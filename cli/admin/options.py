@@ -94,10 +94,18 @@ def _token(path: str | None) -> str:
 def read_token(path: str, place: str) -> str:
     """Read a token that stands alone in a file; `-` is stdin. Raises: Usage."""
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+        text = _stdin() if path == "-" else Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         raise Usage(f"{place} cannot be read", _HOW_TO_GIVE_A_TOKEN) from None
     return _checked(text.strip(), place)
+
+
+def _stdin() -> str:
+    """Read a token that is piped, or one that is typed and not shown."""
+    if sys.stdin.isatty():
+        typed: str = click.prompt("Token", hide_input=True, err=True)
+        return typed
+    return sys.stdin.read()
 
 
 def _checked(token: str, place: str) -> str:

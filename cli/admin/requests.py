@@ -41,7 +41,7 @@ def request_of(command: Command, members: list[Member], values: dict[str, Any]) 
         query=query,
         headers=headers,
         body=body if door.request is not None and (body or door.method != "DELETE") else None,
-        patience_s=_patience_s(read),
+        patience_s=command.patience_s + _patience_s(read),
     )
 
 

@@ -104,21 +104,29 @@ def until_done(
     """Take steps until the last one.
 
     Looks that fail do not end it: the leader may be the one that leaves. `look_at`: the command
-    that shows how far it is. Raises: TimedOut, and what `step` raises.
+    that shows how far it is. Raises: TimedOut, on Ctrl-C too, and what `step` raises.
     """
     deadline_s = time.monotonic() + timeout_s
-    while True:
-        try:
-            last = step()
-        except (Unreachable, OutcomeUnknown):
-            last = Step("silence", "no node answers just now")
-        say(last)
-        if last.is_last:
-            return
-        if time.monotonic() > deadline_s:
-            raise TimedOut(
-                f"not done within {timeout_s:g} s, and it goes on without this command: "
-                f"{last.text}",
-                f"see how far it is: {look_at}",
-            )
-        pause()
+    last = Step("begin", "nothing was seen yet")
+    hint = f"see how far it is: {look_at}"
+    try:
+        while True:
+            last = _look(step)
+            say(last)
+            if last.is_last:
+                return
+            if time.monotonic() > deadline_s:
+                break
+            pause()
+    except KeyboardInterrupt:
+        raise TimedOut(f"it goes on without this command: {last.text}", hint) from None
+    raise TimedOut(
+        f"not done within {timeout_s:g} s, and it goes on without this command: {last.text}", hint
+    )
+
+
+def _look(step: Callable[[], Step]) -> Step:
+    try:
+        return step()
+    except (Unreachable, OutcomeUnknown):
+        return Step("silence", "no node answers just now")

@@ -12,7 +12,18 @@ import pytest
 from click.testing import CliRunner
 
 from felix.cli.admin import main
-from felix.cli.admin.errors import HINTS
+from felix.cli.admin.errors import (
+    EXIT_REFUSED,
+    EXIT_TIMED_OUT,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    HINTS,
+    OutcomeUnknown,
+    Refused,
+    TimedOut,
+    Unreachable,
+    Usage,
+)
 from felix.cli.admin.reference import reference
 from tests.cli.admin_page import BLOCKS, PAGE, run
 from tests.support.http_server import serving
@@ -67,6 +78,22 @@ def test_every_command_that_a_page_names_is_there() -> None:
             assert found is not None, words
             if isinstance(found, click.Group) and verb:
                 assert verb in found.commands, words
+
+
+def test_exit_codes_are_what_the_page_and_the_help_say() -> None:
+    codes: dict[type[click.ClickException], int] = {
+        Refused: EXIT_REFUSED,
+        Usage: EXIT_USAGE,
+        Unreachable: EXIT_UNREACHABLE,
+        OutcomeUnknown: EXIT_UNREACHABLE,
+        TimedOut: EXIT_TIMED_OUT,
+    }
+    assert {kind.exit_code for kind in codes} == {1, 2, 3, 4}
+    assert all(kind.exit_code == code for kind, code in codes.items())
+    assert click.UsageError.exit_code == EXIT_USAGE
+    for code in range(5):
+        assert f"\n| {code} | " in PAGE
+        assert f"{code} " in (main.help or "").partition("Exit codes:")[2]
 
 
 def test_every_reason_that_has_a_hint_is_on_the_page() -> None:
