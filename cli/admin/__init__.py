@@ -8,14 +8,22 @@ from felix import __version__
 from felix.cli.admin.audit import audit_group
 from felix.cli.admin.backup import backup_group
 from felix.cli.admin.cluster import cluster_group
-from felix.cli.admin.completion import completion
+from felix.cli.admin.completion import completion_command
 from felix.cli.admin.context_commands import context_group
 from felix.cli.admin.runner import groups
 from felix.cli.admin.table import NOUNS
-from felix.cli.admin.top import top
-from felix.cli.admin.watch import watch
+from felix.cli.admin.top import top_command
+from felix.cli.admin.watch import watch_command
 
-BY_HAND = (cluster_group, audit_group, backup_group, context_group, completion, watch, top)
+BY_HAND = (
+    cluster_group,
+    audit_group,
+    backup_group,
+    context_group,
+    completion_command,
+    watch_command,
+    top_command,
+)
 """Those that are written by hand; the table adds nouns, and verbs to these."""
 
 

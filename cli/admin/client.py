@@ -93,20 +93,26 @@ class Reply(msgspec.Struct, frozen=True):
 class AdminClient:
     """The cluster as an operator's tool sees it. Every method raises: AdminError."""
 
-    def __init__(self, endpoints: list[str], access: Access | None = None) -> None:
+    def __init__(
+        self, endpoints: list[str], access: Access | None = None, read_s: float = READ_TIMEOUT_S
+    ) -> None:
         """`endpoints`: `host:port`, with or without `http://` or `https://`; tried in turn."""
+        self._read_s = read_s
         self._access = access or Access()
         is_tls = bool(self._access.ca_file)
         self._bases = [base_url(endpoint, is_tls=is_tls) for endpoint in endpoints]
         self._http = urllib3.PoolManager(
             retries=False,
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
             ca_certs=self._access.ca_file or None,
         )
 
     def at_stranger(self, endpoint: str) -> AdminClient:
         """Give a client for a node of which nothing is known yet: it is not shown the token."""
         return AdminClient([endpoint], Access(ca_file=self._access.ca_file))
+
+    def hasty(self, read_s: float) -> AdminClient:
+        """Give a client that asks the first node only, and waits no longer than this."""
+        return AdminClient(self._bases[:1], self._access, read_s)
 
     def close(self) -> None:
         """Close the connections."""
@@ -248,7 +254,7 @@ class AdminClient:
         if self._access.token and request.with_token:
             headers["Authorization"] = f"Bearer {self._access.token}"
         timeout = urllib3.Timeout(
-            connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S + request.patience_s
+            connect=min(CONNECT_TIMEOUT_S, self._read_s), read=self._read_s + request.patience_s
         )
         try:
             return self._http.request(

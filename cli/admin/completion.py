@@ -19,7 +19,7 @@ SHELLS: Final[dict[str, type[ShellComplete]]] = {
 @click.command("completion")
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 @click.pass_context
-def completion(context: click.Context, shell: str) -> None:
+def completion_command(context: click.Context, shell: str) -> None:
     """Write the completion script of a SHELL.
 
     For bash: source <(felix-admin completion bash), in ~/.bashrc to keep it.

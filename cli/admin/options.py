@@ -67,6 +67,12 @@ def context_of(command: click.Context) -> Context:
     return found
 
 
+def default_of(command: click.Context, member: str) -> str | None:
+    """Give what the context says that is meant, if it says so. Raises: Usage."""
+    context = context_of(command)
+    return {"tenant_id": context.tenant, "namespace": context.namespace}.get(member) or None
+
+
 def name_of_context(command: click.Context, known: Contexts) -> str:
     """Say which context counts; empty: none."""
     return command.meta.get(_CONTEXT) or known.current

@@ -16,7 +16,8 @@ from felix.cli.admin.errors import HINTS, OutcomeUnknown, Refused, TimedOut, Usa
 from felix.cli.admin.following import followable
 from felix.cli.admin.members import DOORS, Member, members_of
 from felix.cli.admin.merging import merged
-from felix.cli.admin.options import context_of, with_client, with_output, with_waiting_if
+from felix.cli.admin.names import Names
+from felix.cli.admin.options import default_of, with_client, with_output, with_waiting_if
 from felix.cli.admin.output import Format, progress, show_document
 from felix.cli.admin.requests import PAGE_SIZE, request_of
 from felix.cli.admin.table import COMMANDS, TABLE
@@ -24,7 +25,6 @@ from felix.cli.admin.tables import show_one, show_rows
 from felix.cli.admin.wait import until_done
 from felix.http.brokers_wait import APPLIED, LAGGING, UNKNOWN
 
-DEFAULTS_OF_CONTEXT: Final = {"tenant_id": "tenant", "namespace": "namespace"}
 VARIABLES: Final = {"tenant_id": "FELIX_ADMIN_TENANT", "namespace": "FELIX_ADMIN_NAMESPACE"}
 WRONG: Final = ("validation_error", "unprocessable", "malformed", "too_large")
 """Codes that say that the command itself is not right."""
@@ -64,6 +64,7 @@ def _option(member: Member, command: Command) -> Callable[[Any], Any]:
     if member.name in command.arguments:
         return click.argument(member.variable, type=kind, metavar=member.name.upper())
     is_own = member.name == command.own
+    names = Names(member, command)
     needed = "" if is_own or not member.required else "  [required]"
     option = click.option(
         *member.flags,
@@ -73,6 +74,7 @@ def _option(member: Member, command: Command) -> Callable[[Any], Any]:
         is_flag=member.reads in {"flag", "stale"},
         multiple=member.is_list or member.reads in {"texts", "pairs", "streams"},
         envvar=None if is_own else VARIABLES.get(member.name),
+        shell_complete=None if kind else names,
         help=member.spelling.help + needed,
     )
     if not is_own:
@@ -80,7 +82,11 @@ def _option(member: Member, command: Command) -> Callable[[Any], Any]:
 
     def both(made: Any) -> Any:
         argument = click.argument(
-            ARGUMENT, type=kind, required=False, metavar=f"[{member.flag.strip('-').upper()}]"
+            ARGUMENT,
+            type=kind,
+            required=False,
+            metavar=f"[{member.flag.strip('-').upper()}]",
+            shell_complete=None if kind else names,
         )
         return argument(option(made))
 
@@ -125,7 +131,7 @@ class Run:
         """Give what was given, by the members' names. Raises: Usage where something is missing."""
         command = self._command
         own = values.pop(ARGUMENT, None)
-        context = context_of(click.get_current_context())
+        context = click.get_current_context()
         given: dict[str, Any] = {}
         for one in self._members:
             value = values.pop(one.variable)
@@ -135,8 +141,8 @@ class Run:
                         f"{own} and {one.flag} {value}: which one?", "leave one of both out"
                     )
                 value = own
-            elif value is None and one.name in DEFAULTS_OF_CONTEXT and one.name != command.own:
-                value = getattr(context, DEFAULTS_OF_CONTEXT[one.name]) or None
+            elif value is None and one.name != command.own:
+                value = default_of(context, one.name)
             if value is not None and value is not False and value != ():
                 given[one.name] = value
         if command.named_after and command.own in given:

@@ -63,7 +63,7 @@ class Rates(msgspec.Struct, frozen=True):
 )
 @with_client
 @with_output
-def top(interval: float, once: bool, client: AdminClient, output: Format) -> None:
+def top_command(interval: float, once: bool, client: AdminClient, output: Format) -> None:
     """Show members and their lag, the commit rate, brokers and moves, until Ctrl-C."""
     console = Console(highlight=False)
     if not once and (output != "table" or not console.is_terminal):

@@ -79,7 +79,7 @@ class Filter(msgspec.Struct, frozen=True):
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after so many.")
 @with_client
 @with_output
-def watch(
+def watch_command(
     kinds: tuple[str, ...],
     types: tuple[str, ...],
     tenant: str,

@@ -277,6 +277,16 @@ def test_watch_shows_what_is_asked_for_in_every_format(place: Place) -> None:
     assert "Try: version 100,000 is yet to come" in said
 
 
+def test_watch_goes_on_from_batch_to_batch_without_a_gap_or_a_repetition(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("felix.cli.admin.watch.BATCH", 2)
+    names = [f"c{number}" for number in range(7)]
+    versions = [place.json(f"cache create {name}")["version"] for name in names]
+    lines = place.done(f"watch --from {versions[0] - 1} --count 7 -o json").stdout.splitlines()
+    assert [json.loads(line)["payload"]["cache"] for line in lines] == names
+
+
 def test_top_once_is_for_scripts_and_drawing_needs_a_terminal(place: Place) -> None:
     said = place.done("top --once --interval 0.2").stdout
     assert re.search(r"^log +committed 5,000 \(0\.0/s\)", said, re.M)
@@ -301,18 +311,30 @@ def test_completion_is_a_script_for_the_shell(place: Place, shell: str) -> None:
 
 
 def test_a_shell_is_told_nouns_verbs_options_and_words(place: Place) -> None:
-    def offered(line: str) -> set[str]:
-        env = {"_FELIX_ADMIN_COMPLETE": "bash_complete", "COMP_WORDS": line}
-        env["COMP_CWORD"] = str(len(line.split(" ")) - 1)
-        result = CliRunner(env=env).invoke(main, prog_name="felix-admin")
-        return {one.partition(",")[2] for one in result.stdout.splitlines()}
-
     assert {"stream", "broker", "context"} <= offered("felix-admin ")
     assert offered("felix-admin stream und") == {"undelete"}
     assert "--retention" in offered("felix-admin stream create --ret")
     assert offered("felix-admin stream create --durability ") == {"ephemeral", "durable"}
     place.done("context set prod -e n:1")
     assert offered("felix-admin context use p") == {"prod"}
+
+
+def test_a_shell_is_told_the_names_that_there_are(place: Place) -> None:
+    for name in ("orders", "other", "invoices"):
+        place.done(f"cache create {name}")
+    place.done("namespace create shipping")
+    here = f"felix-admin cache get -e {place.endpoint} -t acme"
+    assert offered(f"{here} -n billing o") == {"orders", "other"}
+    assert offered(f"{here} -n ") == {"billing", "shipping"}
+    assert offered(f"felix-admin cache create -e {place.endpoint} -t acme -n billing o") == set()
+    assert offered(f"felix-admin cache get -e {closed_port()} -t acme -n billing o") == set()
+
+
+def offered(line: str) -> set[str]:
+    env = {"_FELIX_ADMIN_COMPLETE": "bash_complete", "COMP_WORDS": line}
+    env["COMP_CWORD"] = str(len(line.split(" ")) - 1)
+    result = CliRunner(env=env).invoke(main, prog_name="felix-admin")
+    return {one.partition(",")[2] for one in result.stdout.splitlines()} - {""}
 
 
 # --- what others say ------------------------------------------------------------------------------
