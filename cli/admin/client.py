@@ -39,6 +39,7 @@ ANSWER_BYTES_MAX: Final = 256 << 20
 
 CHUNK_BYTES: Final = 1 << 20
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+EXPECTED_VERSION: Final = "expected_version"
 
 NOT_NOW: Final = frozenset({"no_leader", "not_leader", "shutting_down", "overloaded"})
 """Not applied, and another node may do better."""
@@ -167,11 +168,7 @@ class AdminClient:
                 problems.append(error.message)
                 unknown = error
         if unknown is not None and request.method != "GET":
-            raise OutcomeUnknown(
-                "\n".join(problems),
-                "run the same again with --idempotency-key "
-                f"{request.headers[IDEMPOTENCY_KEY]}: it is not done twice",
-            )
+            raise OutcomeUnknown("\n".join(problems), _ask_again(request))
         raise _nobody(problems)
 
     @contextmanager
@@ -274,6 +271,14 @@ class AdminClient:
             raise Unreachable(f"{base} does not speak TLS") from None
         except urllib3.exceptions.HTTPError as error:
             raise OutcomeUnknown(f"{base} did not answer: {error}") from error
+
+
+def _ask_again(request: Request) -> str:
+    """Say how the very same request is sent again."""
+    words = f"--idempotency-key {request.headers[IDEMPOTENCY_KEY]}"
+    if EXPECTED_VERSION in request.query:  # it may have been read by this run alone
+        words += f" --if-version {request.query[EXPECTED_VERSION]}"
+    return f"run the same again with {words}: it is not done twice"
 
 
 def _pieces(base: str, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

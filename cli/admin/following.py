@@ -28,9 +28,7 @@ class Followable(msgspec.Struct, frozen=True):
     """Which command's table is taken for that."""
 
 
-def followable(
-    kind: Followed, client: AdminClient, request: Request, document: Any
-) -> Followable | None:
+def followable(kind: Followed, client: AdminClient, document: Any) -> Followable | None:
     """Say how to follow what a request has begun; None: there is nothing to wait for."""
     match kind:
         case "placement":

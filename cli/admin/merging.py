@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, get_type_hints
+from typing import Any, get_type_hints
 
 import msgspec
 
-from felix.cli.admin.client import AdminClient, Request
-
-EXPECTED: Final = "expected_version"
+from felix.cli.admin.client import EXPECTED_VERSION, AdminClient, Request
 
 
 def merged(client: AdminClient, request: Request, record: type[msgspec.Struct] | None) -> Request:
@@ -27,7 +25,7 @@ def merged(client: AdminClient, request: Request, record: type[msgspec.Struct] |
         else value
         for name, value in request.body.items()
     }
-    query = {EXPECTED: str(before["version"]), **request.query}
+    query = {EXPECTED_VERSION: str(before["version"]), **request.query}
     return msgspec.structs.replace(request, body=body, query=query)
 
 

@@ -108,24 +108,26 @@ class Run:
         """Ask, wait, show. Raises: AdminError."""
         command = self._command
         proofs.check_can_save(self._flags)
-        request = request_of(command, self._members, self._given)
-        request = proofs.proven(command, request, self._flags)
-        if command.destroys and "dry_run" not in self._given:
-            request = confirm(
-                command, request, self._given, self._client, is_sure=self._flags["yes"]
-            )
         try:
-            request = merged(self._client, request, DOORS[command.operation].request)
-            reply = self._ask(request)
-            shown = command
-            if self._flags.get("wait"):
-                reply, shown = self._follow(request, reply)
+            reply, shown = self._do()
         except Refused as error:
             raise _with_next_step(error, command) from error
         if proofs.saved(command, reply, self._flags):
             return
         self._show(reply, shown)
         self._judge(reply)
+
+    def _do(self) -> tuple[Reply, Command]:
+        """Give the answer, and the command whose table shows it."""
+        command = self._command
+        request = request_of(command, self._members, self._given)
+        request = proofs.proven(command, request, self._flags)
+        if command.destroys and "dry_run" not in self._given:
+            is_sure = self._flags["yes"]
+            request = confirm(command, request, self._given, self._client, is_sure=is_sure)
+        request = merged(self._client, request, DOORS[command.operation].request)
+        reply = self._ask(request)
+        return self._follow(reply) if self._flags.get("wait") else (reply, command)
 
     def _named(self, values: dict[str, Any]) -> dict[str, Any]:
         """Give what was given, by the members' names. Raises: Usage where something is missing."""
@@ -172,10 +174,10 @@ class Run:
                 return msgspec.structs.replace(reply, document=document)
             query["page_token"] = token
 
-    def _follow(self, request: Request, reply: Reply) -> tuple[Reply, Command]:
+    def _follow(self, reply: Reply) -> tuple[Reply, Command]:
         """Wait for what was begun, and look at it then."""
         assert self._command.follows is not None
-        follow = followable(self._command.follows, self._client, request, reply.document)
+        follow = followable(self._command.follows, self._client, reply.document)
         if follow is None:
             return reply, self._command
         with progress() as say:

@@ -17,6 +17,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from felix.cli.admin import main
+from felix.cli.admin.client import AdminClient, Request
+from felix.cli.admin.errors import OutcomeUnknown
 from felix.cli.admin.tables import show_one, show_rows
 from tests.cli.admin_site import Site, a_site, closed_port, on_a_terminal, until_it_shows
 
@@ -201,6 +203,29 @@ def test_an_outcome_that_nobody_knows_ends_with_the_key_that_makes_asking_again_
     said = place.refused("cache create rates", 3, rude.endpoint)
     (key,) = rude.keys
     assert f"Try: run the same again with --idempotency-key {key}" in said
+
+
+def test_asking_again_for_an_update_names_the_version_that_it_was_bound_to(rude: Rude) -> None:
+    request = Request(
+        method="PATCH",
+        path="/v1/tenants/acme",
+        query={"expected_version": "7"},
+        headers={"Idempotency-Key": "k1"},
+        body={},
+    )
+    with (
+        contextlib.closing(AdminClient([rude.endpoint])) as client,
+        pytest.raises(OutcomeUnknown) as caught,
+    ):
+        client.ask(request)
+    assert "with --idempotency-key k1 --if-version 7:" in caught.value.hint
+
+
+def test_an_update_asked_for_again_with_key_and_version_has_one_effect(place: Place) -> None:
+    before = place.json("tenant update acme --max-streams 5")["version"]
+    again = f"tenant update acme --max-streams 6 --idempotency-key k1 --if-version {before}"
+    assert place.json(again) == place.json(again)
+    assert place.json("tenant get acme")["version"] == before + 1
 
 
 # --- what destroys --------------------------------------------------------------------------------
