@@ -128,7 +128,7 @@ def test_a_drain_that_cannot_go_on_says_why_and_ends_with_4(day: Day) -> None:
 
 def test_a_write_waits_until_all_brokers_have_it(day: Day) -> None:
     day.done("cache create rates --wait-brokers all")
-    found = day.run("cache delete rates --yes --wait-brokers 9 --brokers-timeout 0.3")
+    found = day.run("cache delete rates --yes --wait-brokers 9 --brokers-timeout 3")
     assert found.returncode == 4, found.stderr
     assert "done, and in force at " in found.stderr
 
