@@ -27,6 +27,9 @@ HINTS: Final[dict[str, str]] = {
     "leader_is_new": "try again in a second",
     "name_differs": "add it under the name in its own configuration",
     "name_taken": "to replace the dead member of that name: felix-admin cluster add --replace ...",
+    "value": "see what it may be: felix-admin config get NAME",
+    "quota_exceeded": "see what is used: felix-admin tenant usage or namespace usage; then delete, "
+    "or have the quota raised",
     "no_member": "see who is a member: felix-admin cluster members",
     "no_successor": "bring another voter back first: felix-admin cluster status",
     "not_a_voter": "take another voter: felix-admin cluster members",
@@ -37,6 +40,31 @@ HINTS: Final[dict[str, str]] = {
     "was_removed": "empty its data directory, so that it draws a new identity, and add it again",
     "no_address": "write host:port for every listener of the node, in its cluster.members too",
     "would_lose_quorum": "bring the silent members back first: felix-admin cluster status",
+    "broker_fenced": "take the epoch that counts now: felix-admin broker get BROKER",
+    "changed": "make the plan anew: felix-admin placement plan",
+    "compacted": "begin with what there is: felix-admin metadata snapshot",
+    "deleted": "take the deletion back, or purge it: felix-admin stream undelete, stream purge",
+    "disk_full": "make room on the nodes' disks: felix-admin cluster status names them",
+    "durable": "say that you mean it: felix-admin stream delete STREAM --yes",
+    "grace": "take the deletion back while it can be: felix-admin stream undelete STREAM",
+    "has_leader": "nothing is lost here: felix-admin shard transfer, to let another one lead",
+    "holds_copies": "empty it first: felix-admin broker drain BROKER; lost for good: --abandon",
+    "id_taken": "deregister or remove the other first: felix-admin broker list",
+    "key_reused": "take another --idempotency-key: this one was used for another command",
+    "key_state": "see which states the keys are in: felix-admin key list",
+    "last_admin": "give somebody else the role first: felix-admin grouping add --help",
+    "not_deleted": "see which can be taken back: felix-admin stream list --deleted",
+    "not_down": "empty it first: felix-admin broker drain BROKER",
+    "not_placed": "see what is in the way: felix-admin placement plan",
+    "no_such_copy": "see who has copies: felix-admin placement get STREAM",
+    "paused": "let it go on: felix-admin placement resume",
+    "target_refused": "see who takes shards, and why not: felix-admin broker list",
+    "under_way": "wait, or take the other move back: felix-admin move list --under-way",
+    "over": "see what is under way: felix-admin move list --under-way",
+    "overloaded": "try again in a moment, and more slowly",
+    "stale_plan": "look at the plan as it is now: felix-admin placement rebalance --dry-run",
+    "subscribers": "end them, or delete it all the same: felix-admin stream delete STREAM --force",
+    "target_has_data": "take another broker: felix-admin placement get STREAM",
 }
 """What to try next, by `details.reason` or else by `code`."""
 
@@ -57,6 +85,12 @@ class Refused(AdminError):
     """The cluster said no: nothing was done."""
 
     exit_code = EXIT_REFUSED
+
+    def __init__(self, message: str, hint: str = LOOK, *, code: str = "", reason: str = "") -> None:
+        """`code` and `details.reason` as the cluster says them; empty: it was this tool."""
+        super().__init__(message, hint)
+        self.code = code
+        self.reason = reason
 
 
 class Usage(AdminError):

@@ -9,8 +9,8 @@ from functools import partial
 import click
 import msgspec
 
-from felix.cli.admin_client import AdminClient
-from felix.cli.admin_errors import (
+from felix.cli.admin.client import AdminClient
+from felix.cli.admin.errors import (
     HINTS,
     OutcomeUnknown,
     Refused,
@@ -18,9 +18,9 @@ from felix.cli.admin_errors import (
     Usage,
     plain,
 )
-from felix.cli.admin_options import node_option, with_client, with_output, with_waiting
-from felix.cli.admin_output import Format, progress, show_members, show_status
-from felix.cli.admin_wait import Step, follow, joining, leaving, member_of
+from felix.cli.admin.options import node_option, with_client, with_output, with_waiting
+from felix.cli.admin.output import Format, progress, show_members, show_status
+from felix.cli.admin.wait import Step, follow, joining, leaving, member_of
 from felix.http.bodies import AddressesBody, NewMember
 from felix.http.cluster_views import ClusterView, MemberView
 

@@ -11,9 +11,9 @@ from typing import Final
 
 import click
 
-from felix.cli.admin_client import AdminClient
-from felix.cli.admin_errors import Unreachable, Usage
-from felix.cli.admin_options import with_client
+from felix.cli.admin.client import AdminClient
+from felix.cli.admin.errors import Unreachable, Usage
+from felix.cli.admin.options import with_client
 from felix.cli.config import Config
 from felix.cli.config_loading import ConfigError, load, show
 from felix.cli.debug_bundle import Bundle, folder_name

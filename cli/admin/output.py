@@ -18,8 +18,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from felix.cli.admin_errors import plain
-from felix.cli.admin_wait import Step
+from felix.cli.admin.errors import plain
+from felix.cli.admin.wait import Step
 from felix.http.audit_views import AuditPageView
 from felix.http.cluster_views import ClusterView, MemberView
 
@@ -31,13 +31,14 @@ FILE_COLUMNS: Final = 400
 LINE_EVERY_S: Final = 2.0
 """Without a terminal, numbers that move are said this often."""
 BAR_COLUMNS: Final = 24
+NUMBERS: Final = frozenset({"LAG", "LEVEL", "SEQ"})
 _LISTENERS: Final = ("peers", "rpc", "watch", "http", "metrics")
 
 
 def show_status(view: ClusterView, output: Format) -> None:
     """Show who leads, who takes part and how far each is, and what needs attention."""
     if output != "table":
-        _show_document(msgspec.to_builtins(view), output)
+        show_document(msgspec.to_builtins(view), output)
         return
     names = {member.id: member.name for member in view.members}
     leader = names.get(view.leader_id or "", view.leader_id) or "none"
@@ -61,25 +62,25 @@ def show_status(view: ClusterView, output: Format) -> None:
         ]
         for one in view.members
     ]
-    _show_table(["NAME", "ROLE", "VOTER", "LAG", "ACTIVE", "LEVEL", ""], rows)
+    show_table(["NAME", "ROLE", "VOTER", "LAG", "ACTIVE", "LEVEL", ""], rows)
 
 
 def show_members(view: ClusterView, output: Format) -> None:
     """Show who takes part, under which identity, and where each can be reached."""
     if output != "table":
-        _show_document([msgspec.to_builtins(one) for one in view.members], output)
+        show_document([msgspec.to_builtins(one) for one in view.members], output)
         return
     rows = [
         [one.name, one.id, one.role, *(one.addresses.get(name) or "-" for name in _LISTENERS)]
         for one in view.members
     ]
-    _show_table(["NAME", "ID", "ROLE", *(name.upper() for name in _LISTENERS)], rows)
+    show_table(["NAME", "ID", "ROLE", *(name.upper() for name in _LISTENERS)], rows)
 
 
 def show_audit(page: AuditPageView, output: Format) -> None:
     """Show records, newest first, and the hash that proves all of them."""
     if output != "table":
-        _show_document(msgspec.to_builtins(page), output)
+        show_document(msgspec.to_builtins(page), output)
         return
     rows = [
         [
@@ -95,7 +96,7 @@ def show_audit(page: AuditPageView, output: Format) -> None:
         for one in page.items
     ]
     columns = ["SEQ", "TIME", "OPERATION", "OBJECT", "PRINCIPAL", "SOURCE", "RESULT", "REQUEST"]
-    _show_table(columns, rows)
+    show_table(columns, rows)
     click.echo(f"head      {page.last_sequence}:{plain(page.last_hash)}")
     if page.next_before:
         click.echo(f"older     --before {page.next_before}")
@@ -119,24 +120,31 @@ def _remark(member: MemberView, names: dict[str, str]) -> str:
     return ""
 
 
-def _show_document(document: Any, output: Format) -> None:
+def show_document(document: Any, output: Format) -> None:
+    """Show it as JSON or YAML."""
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
     else:
         click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
 
 
-def _show_table(columns: list[str], rows: list[list[str]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in {"LAG", "LEVEL", "SEQ"} else "left")
-        table.columns[-1].overflow = "fold"
-    for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))
+def show_table(columns: list[str], rows: list[list[str]], right: frozenset[str] = NUMBERS) -> None:
+    """Show rows below headings; the columns in `right` end at one line."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=FILE_COLUMNS)
-    console.print(table)
+    console.print(table_of(columns, rows, right))
+
+
+def table_of(columns: list[str], rows: list[list[str]], right: frozenset[str] = NUMBERS) -> Table:
+    """Make a table of text, harmless for a terminal."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left")
+        table.columns[-1].overflow = "fold"
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    return table
 
 
 @contextmanager

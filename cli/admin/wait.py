@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from felix.cli.admin_errors import OutcomeUnknown, Refused, TimedOut, Unreachable
+from felix.cli.admin.errors import STATUS, OutcomeUnknown, Refused, TimedOut, Unreachable
 from felix.http.cluster_views import ClusterView, MemberView
 
 POLL_S: Final = 0.2
@@ -68,33 +68,65 @@ def follow(
     timeout_s: float,
     pause: Callable[[], None] = _pause,
 ) -> ClusterView:
-    """Look again and again until a change is done, and give the cluster after it.
+    """Look again and again until a change of members is done, and give the cluster after it.
 
-    Looks that fail do not end it: the leader may be the one that leaves. Nor does a node that is
-    behind what was seen before. Raises: TimedOut, and what `step_of` raises.
+    A node that is behind what was seen before does not count. Raises: see `until_done`.
+    """
+    seen: list[ClusterView] = []
+    last = Step("begin", "nothing was seen yet")
+
+    def take() -> Step:
+        nonlocal last
+        view = look()
+        if view.leader_id is None:
+            last = Step("leaderless", "there is no leader just now")
+        elif not seen or _progress_of(view) >= _progress_of(seen[0]):
+            seen[:] = [view]
+            last = step_of(view)
+        return last
+
+    until_done(take, say, timeout_s=timeout_s, pause=pause, look_at=STATUS)
+    return seen[0]
+
+
+def _progress_of(view: ClusterView) -> tuple[int, int]:
+    return view.term, view.commit_index
+
+
+def until_done(
+    step: Callable[[], Step],
+    say: Callable[[Step], None],
+    *,
+    timeout_s: float,
+    look_at: str,
+    pause: Callable[[], None] = _pause,
+) -> None:
+    """Take steps until the last one.
+
+    Looks that fail do not end it: the leader may be the one that leaves. `look_at`: the command
+    that shows how far it is. Raises: TimedOut, on Ctrl-C too, and what `step` raises.
     """
     deadline_s = time.monotonic() + timeout_s
-    newest: tuple[int, int] = (0, 0)
     last = Step("begin", "nothing was seen yet")
-    while True:
-        try:
-            view = look()
-        except (Unreachable, OutcomeUnknown):
-            last = Step("silence", "no node answers just now")
-        else:
-            seen = (view.term, view.commit_index)
-            if view.leader_id is None:
-                last = Step("leaderless", "there is no leader just now")
-            elif seen >= newest:
-                newest = seen
-                last = step_of(view)
-        say(last)
-        if last.is_last:
-            return view
-        if time.monotonic() > deadline_s:
-            raise TimedOut(
-                f"not done within {timeout_s:g} s, and it goes on without this command: "
-                f"{last.text}",
-                "see how far it is: felix-admin cluster status",
-            )
-        pause()
+    hint = f"see how far it is: {look_at}"
+    try:
+        while True:
+            last = _look(step)
+            say(last)
+            if last.is_last:
+                return
+            if time.monotonic() > deadline_s:
+                break
+            pause()
+    except KeyboardInterrupt:
+        raise TimedOut(f"it goes on without this command: {last.text}", hint) from None
+    raise TimedOut(
+        f"not done within {timeout_s:g} s, and it goes on without this command: {last.text}", hint
+    )
+
+
+def _look(step: Callable[[], Step]) -> Step:
+    try:
+        return step()
+    except (Unreachable, OutcomeUnknown):
+        return Step("silence", "no node answers just now")

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 import click
 
-from felix.cli.admin_client import AdminClient
-from felix.cli.admin_errors import Refused, Usage
-from felix.cli.admin_options import with_client, with_output
-from felix.cli.admin_output import Format, show_audit
+from felix.cli.admin.client import AdminClient
+from felix.cli.admin.errors import Refused, Usage
+from felix.cli.admin.options import with_client, with_output
+from felix.cli.admin.output import Format, show_audit
 from felix.cli.audit_file import Head, export, verify
 from felix.http.audit_views import AuditPageView
 
