@@ -13,9 +13,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from felix.cli.admin import main
-from felix.cli.admin_apply import COMMANDS
-from felix.cli.manifest_files import FILE_BYTES_MAX
-from felix.cli.manifest_objects import KINDS
+from felix.cli.admin.manifest_files import FILE_BYTES_MAX
+from felix.cli.admin.manifest_objects import KINDS
+from felix.cli.admin.manifests import COMMANDS
 from felix.core.catalog.manifest_trial import SHARDS_PLANNED_MAX
 from felix.http.manifests import SET_BYTES_MAX
 from felix.proto.manifests import DOCUMENTS_MAX, TENANTS_MAX
