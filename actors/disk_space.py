@@ -12,6 +12,7 @@ import structlog
 
 from felix.proto.command import Command
 from felix.proto.commands import (
+    ApplyManifests,
     DeleteBrokerCredential,
     DeleteCache,
     DeleteIssuer,
@@ -113,7 +114,10 @@ class DiskSpace:
 
     def check(self, command: Command) -> None:
         """Refuse what would take space when there is little. Raises: DiskFull."""
-        if self.is_low and not isinstance(command, (*FREEING, *CLOSING, *SERVING)):
+        if isinstance(command, ApplyManifests):
+            for document in command.documents:
+                self.check(document.wanted)
+        elif self.is_low and not isinstance(command, (*FREEING, *CLOSING, *SERVING)):
             raise DiskFull(
                 f"the leader's disk has {self.free_mb} MB left: only deletes are taken",
                 retry_after_ms=RETRY_AFTER_MS,

@@ -12,11 +12,13 @@ from structlog.testing import capture_logs
 from felix.actors.disk_space import FREEING, MB, DiskSpace
 from felix.proto.commands import (
     AnyCommand,
+    ApplyManifests,
     CreateTenant,
     DeleteCache,
     DeleteNamespace,
     DeleteStream,
     DeleteTenant,
+    Manifest,
 )
 from felix.proto.errors import DiskFull
 from felix.proto.placement_commands import DeregisterBroker
@@ -73,6 +75,17 @@ def test_every_command_that_deletes_frees_space() -> None:
     verbs = ("Delete", "Purge", "Remove")
     deletes = {kind for kind in AnyCommand.__args__ if kind.__name__.startswith(verbs)}
     assert deletes == set(FREEING)
+
+
+def test_of_sets_only_those_that_delete_and_nothing_else_are_taken(disk: Disk) -> None:
+    space = DiskSpace(Path("/data"), 100)
+    disk.free_mb = 1
+    space.look()
+    gone = Manifest(wanted=DeleteTenant(tenant_id="a"))
+    space.check(ApplyManifests(documents=(gone,)))
+    more = Manifest(wanted=CreateTenant(tenant_id="b"))
+    with pytest.raises(DiskFull):
+        space.check(ApplyManifests(documents=(gone, more)))
 
 
 def test_no_bound_means_that_it_is_never_low(disk: Disk) -> None:
