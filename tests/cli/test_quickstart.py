@@ -27,6 +27,7 @@ INSTALLING: Final = "make .venv/.installed\n. .venv/bin/activate\n"
 """Has been done where a test runs."""
 PORTS_USED: Final = 30
 MARK: Final = "--- block "
+LOOK_AGAIN: Final = "call $node/v1/tenants/acme/namespaces/billing/streams/orders\n"
 
 
 @pytest.fixture
@@ -42,6 +43,8 @@ def test_every_command_of_the_page_does_and_shows_what_the_page_says(folder: Pat
     hundred = a_free_hundred()
     commands = [block for kind, block in BLOCKS if kind == "sh"]
     assert commands[0].startswith(INSTALLING)
+    (start,) = [block for block in commands if " serve --config node-$n.yaml" in block]
+    commands += [start, LOOK_AGAIN, commands[-1]]
     script = "".join(f"echo '{MARK}{at}'\n{block}" for at, block in enumerate(commands))
     said = run(here(script.replace(INSTALLING, ""), hundred), folder)
     shown = re.split(rf"^{MARK}\d+\n", said, flags=re.MULTILINE)[1:]
@@ -54,6 +57,7 @@ def test_every_command_of_the_page_does_and_shows_what_the_page_says(folder: Pat
         for line in block.splitlines():
             expected = re.escape(here(line, hundred)).replace("…", ".*")
             assert re.search(expected, shown[at]), (line, shown[at])
+    assert '"max_age_seconds":3600' in shown[-2], "what was made is there after a stop"
     used = [f"{HOST}:{hundred * 100 + n}" for n in range(PORTS_USED)]
     eventually(lambda: all(map(is_free, used)), 30)
     heard = (folder / "quickstart" / "broker-1.log").read_text()
