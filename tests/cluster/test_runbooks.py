@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,3 +242,21 @@ def test_a_wrong_token_says_so_and_a_stolen_one_is_void_once_it_is_revoked() -> 
             assert ask(ready, ready.admin_token, "GET", mine)[0] == 200
     finally:
         shutil.rmtree(folder)
+
+
+def test_an_operator_whose_token_is_over_gets_another_one_without_a_quorum(tmp_path: Path) -> None:
+    assert "Tokens are given out meanwhile too" in section("lost-quorum")
+    with running_dev(tmp_path, 3, 0) as (_, ready, _):
+        left, *gone = ready.nodes
+        for node in gone:
+            os.kill(node.pid, signal.SIGKILL)
+        metrics = f"http://{left.metrics}"
+        eventually(lambda: urllib3.request("GET", f"{metrics}/ready", retries=False).status == 503)
+        exchange = "/v1/tenants/felix-operators/token/exchange"
+        status, said = ask(ready, signed_in(ready, "admin"), "POST", exchange)
+        assert status == 200, said
+        env = {"FELIX_ADMIN_ENDPOINTS": left.http}
+        env["FELIX_ADMIN_TOKEN"] = json.loads(said)["felix_token"]
+        look = ["cluster", "status"]  # for a moment it still names the old leader
+        eventually(lambda: CliRunner(env=env).invoke(main, look).exit_code == EXIT_UNREACHABLE)
+        assert "runbooks.md#lost-quorum" in CliRunner(env=env).invoke(main, look).stderr
