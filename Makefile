@@ -35,11 +35,14 @@ $(STAMP): requirements.lock pyproject.toml setup.cfg
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $(STAMP)
 
-# Resolve the newest allowed versions anew; needs pip-tools.
+# Resolve the newest allowed versions anew; needs pip-tools. The image gets a part of the same.
+COMPILE := $(PYTHON) -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 lock:
-	$(PYTHON) -m piptools compile --quiet --extra dev --extra bench --generate-hashes --allow-unsafe \
-	  --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-	  --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --extra bench --output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --only-build-deps --build-deps-for wheel \
+	  --output-file deploy/build.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -15,13 +15,14 @@ import msgspec
 from felix.actors.freshness import AGE_S_MAX, Freshness
 from felix.actors.proposals import Proposals
 from felix.actors.roster import Census, Roster
+from felix.core.commit_times import CommitTimes
 from felix.core.histogram import Histogram, HistogramValues
 from felix.core.raft.core import COMMITTED_PER_READY_MAX, RaftCore
 from felix.core.raft.ready import Ready
 from felix.core.raft.retention import retained
 from felix.proto.errors import NotApplied, NotLeader
 from felix.proto.ids import Index, NodeId, Term
-from felix.proto.queries import MemberStatus
+from felix.proto.queries import CommitWindow, MemberStatus
 from felix.proto.raft import (
     Checkpoint,
     Entry,
@@ -163,6 +164,7 @@ class Consensus:
         self._snapshot_bytes_sent = self._snapshots_installed = 0
         self._fsync_seconds = Histogram()
         self._commit_seconds = Histogram()
+        self._commit_times = CommitTimes()
 
     def attach(self, state_machine: StateMachine) -> None:
         """Say what the committed entries are for."""
@@ -322,8 +324,10 @@ class Consensus:
             return
         done = self._proposals.committed(ready.committed)
         self._state_machine.committed(ready.committed, done.tokens)
+        now = time.monotonic()
         for seconds in done.seconds:
             self._commit_seconds.add(seconds)
+            self._commit_times.add(seconds, now)
         self._reject(done.overwritten)
         applied = ready.committed[-1].index
         since = self.core.snapshot.index if self.core.snapshot else 0
@@ -426,6 +430,10 @@ class Consensus:
     def members(self) -> list[MemberStatus]:
         """Describe every member as this node sees it; a node that is none describes itself."""
         return self._roster.members()
+
+    def commit_windows(self) -> list[CommitWindow]:
+        """Say how long commits took lately that were proposed here."""
+        return self._commit_times.windows(time.monotonic())
 
     def statistics(self) -> RaftStatistics:
         """Read the numbers."""

@@ -10,6 +10,7 @@ from felix.actors.backups import Backups
 from felix.actors.consensus import Consensus
 from felix.core.catalog.catalog import Catalog
 from felix.core.catalog.placement_index import Missing
+from felix.core.commit_times import WINDOW_S
 from felix.proto.ids import Epoch, Index, NodeId, Version
 from felix.proto.queries import ClusterStatus
 from felix.transport.rpc_server import RpcServer
@@ -68,6 +69,8 @@ def cluster_status(
         change_under_way=core.change_is_under_way,
         feature_level=catalog.feature_level,
         removed=[one.id for one in core.membership_at(core.commit).removed],
+        commit_window_s=WINDOW_S,
+        commit_windows=consensus.commit_windows(),
     )
 
 

@@ -42,7 +42,7 @@ from felix.core.catalog.planning import (
     with_health,
 )
 from felix.core.histogram import Histogram, HistogramValues
-from felix.core.placement.arrivals import Arrivals
+from felix.core.placement.arrivals import FEW, Arrivals
 from felix.core.placement.creating import place
 from felix.core.placement.pacing import first_moves
 from felix.core.placement.stepping import ShardKey, StepLimits, next_steps
@@ -186,7 +186,8 @@ class PlacementPlanner(SocketActor):
         if steps:
             commands.append(AdvanceMoves(items=steps[:ADVANCES_MAX]))
         up = frozenset(row.broker_id for row in fleet.brokers if row.is_up)
-        if lead.arrivals.have_settled(up, time.monotonic()):
+        all_are_there = lead.arrivals.have_settled(up, time.monotonic())
+        if all_are_there or len(work.unplaced) <= FEW:
             placed = place(fleet, work.unplaced)
             if placed.items:
                 commands.append(PlaceShards(items=placed.items))

@@ -264,7 +264,9 @@ class Service:
         catalog = self._replica.catalog
         alarms = [*self._disk_space.alarms(), *itertools.chain(*self.alarms.values())]
         status = cluster_status(self._node_id, catalog, self._consensus, alarms)
-        self._rpc.answer(incoming.route, incoming.request.id, status, catalog.version)
+        self._rpc.answer(
+            incoming.route, incoming.request.id, status, catalog.version, self._age_ms()
+        )
 
     # --- forwarding ---------------------------------------------------------------------------
 

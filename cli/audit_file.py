@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from felix.cli.admin_errors import Refused
+from felix.cli.admin.errors import Refused
 from felix.core.catalog.audit import GENESIS, hash_of
 from felix.http.audit_views import AuditPageView, AuditRecordView, record_of, record_view
 from felix.proto.codec import encode

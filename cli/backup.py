@@ -91,7 +91,7 @@ def save_command(
         end(EXIT_START, str(error))
     finally:
         client.close()
-    _describe(found)
+    describe_backup(found)
 
 
 def _client(address: str, secret_key_file: Path | None, server_key: str) -> RpcClient:
@@ -117,7 +117,7 @@ def verify_command(file: Path) -> None:
         end(EXIT_BAD_BACKUP, f"{file}: {error}")
     except OSError as error:
         end(EXIT_START, str(error))
-    _describe(found)
+    describe_backup(found)
 
 
 @click.command("restore")
@@ -182,7 +182,8 @@ def describe_new_cluster(made: TakenOver) -> None:
     )
 
 
-def _describe(found: ReadBackup) -> None:
+def describe_backup(found: ReadBackup) -> None:
+    """Say what a backup is of."""
     header = found.header
     at = datetime.fromtimestamp(header.created_at_ms / 1000, UTC)
     click.echo(f"cluster         {header.cluster_id}")

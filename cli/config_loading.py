@@ -31,7 +31,7 @@ CONTRACT_NAMES: Final = {
 CONFIG_PATH_VARIABLE: Final = "FELIX_CONTROLPLANE_CONFIG"
 _NOT_CONFIGURATION: Final = re.compile(
     rf"{CONFIG_PATH_VARIABLE}|FELIX_HTTP_(SETTINGS|LIFELINE)_FD"
-    r"|FELIX_ADMIN_(ENDPOINTS|TOKEN|TOKEN_FILE|CA_FILE)"
+    r"|FELIX_ADMIN_\w+"  # of whoever runs felix-admin from the same shell
 )
 _SERVICE_LINK: Final = re.compile(
     r"FELIX_\w*(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT(_\d+_(TCP|UDP)(_\w+)?)?)"

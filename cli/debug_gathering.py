@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 import urllib3
 
-from felix.cli.admin_client import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Access
+from felix.cli.admin.client import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Access
 from felix.cli.debug_bundle import Bundle, folder_name
 from felix.http.cluster_views import ClusterView
 from felix.http.errors import Envelope

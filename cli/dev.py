@@ -274,7 +274,8 @@ def _announce(scene: _Scene) -> None:
         ),
     ):
         click.echo(f"  curl -s {header} -d '{body}' {base}/{path}")
-    click.echo(f"API: {base.removesuffix('/v1')}/docs/   Stop: Ctrl-C")
+    node = base.removesuffix("/v1")
+    click.echo(f"Dashboard: {node}/ui/   API: {node}/docs/   Stop: Ctrl-C")
 
 
 def _report_dead(running: list[RunningNode]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import select
 import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -27,19 +29,25 @@ ASK_AGAIN_S: Final = 0.5
 log = structlog.get_logger("felix.serve")
 
 
+Waiting: TypeAlias = Callable[[str], AbstractContextManager[None]]
+
+
 class _Stopped(Exception):
     """Told to stop while waiting."""
 
 
-def open_data_dir(config: Config, stop: int, curve: NodeCurve | None = None) -> DataDir | None:
+def open_data_dir(
+    config: Config, stop: int, curve: NodeCurve | None, waiting: Waiting
+) -> DataDir | None:
     """Open the data directory, or make a new one; None if told to stop meanwhile.
 
-    `stop` is a descriptor that can be read once this process is to end.
+    `stop` is a descriptor that can be read once this process is to end. `waiting` is entered with
+    the reason for as long as there is nobody to join.
     Raises: `storage.errors.StorageError`, OSError.
     """
     try:
         return DataDir.open(
-            Path(config.data_dir), owner_of(config), lambda: _draw(config, stop, curve)
+            Path(config.data_dir), owner_of(config), lambda: _draw(config, stop, curve, waiting)
         )
     except _Stopped:
         return None
@@ -63,7 +71,7 @@ def start_anew(config: Config, why: str, error: Exception | None = None) -> None
     )
 
 
-def _draw(config: Config, stop: int, curve: NodeCurve | None) -> Identity:
+def _draw(config: Config, stop: int, curve: NodeCurve | None, waiting: Waiting) -> Identity:
     """Make up a new identity, in the cluster that the other members are, or are to be."""
     is_founder = config.cluster.bootstrap == "new"
     if not is_founder and not seeds_of(config):
@@ -77,18 +85,13 @@ def _draw(config: Config, stop: int, curve: NodeCurve | None) -> Identity:
         # its cluster has grown, is not taken for a part of it.
         alone = len(config.cluster.members) == 1
         cluster_id = uuid.uuid4().hex if alone else config.new_cluster_id
-    told = False
-    while cluster_id is None:
-        if not told:
-            told = True
-            log.warning(
-                "waiting for a member of the cluster to answer", seeds=sorted(seeds_of(config))
-            )
-        if select.select([stop], [], [], ASK_AGAIN_S)[0]:
-            raise _Stopped
-        if curve is not None:
-            curve.allowed.look()  # nobody else does, yet
-        cluster_id = _cluster_of_the_others(config, curve)
+    if cluster_id is None:
+        why = (
+            f"waiting for a member of the cluster to answer: {', '.join(sorted(seeds_of(config)))}"
+        )
+        log.warning(why)
+        with waiting(why):
+            cluster_id = _wait_for_the_others(config, stop, curve)
     return Identity(
         cluster_id=cluster_id,
         node_id=uuid.uuid4().hex,
@@ -96,6 +99,18 @@ def _draw(config: Config, stop: int, curve: NodeCurve | None) -> Identity:
         cluster_name=config.cluster.name,
         founder=is_founder,
     )
+
+
+def _wait_for_the_others(config: Config, stop: int, curve: NodeCurve | None) -> str:
+    """Ask until somebody answers. Raises: _Stopped."""
+    while True:
+        if select.select([stop], [], [], ASK_AGAIN_S)[0]:
+            raise _Stopped
+        if curve is not None:
+            curve.allowed.look()  # nobody else does, yet
+        cluster_id = _cluster_of_the_others(config, curve)
+        if cluster_id is not None:
+            return cluster_id
 
 
 def _cluster_of_the_others(config: Config, curve: NodeCurve | None) -> str | None:

@@ -37,9 +37,15 @@ def registry_of(
     cert_file: str,
 ) -> CollectorRegistry:
     """Put together what is asked at each scrape; `cert_file` may be empty."""
-    registry = CollectorRegistry()
+    registry = registry_of_process(cert_file)
     registry.register(NodeCollector(statistics))
     registry.register(_Reader(lambda: rendered([HTTP], totals())))
+    return registry
+
+
+def registry_of_process(cert_file: str) -> CollectorRegistry:
+    """Put together what is true of the process, also while there is no node in it yet."""
+    registry = CollectorRegistry()
     registry.register(_Reader(lambda: rendered([PROCESS], _surroundings(cert_file))))
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)

@@ -5,29 +5,28 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Final
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from felix.actors.consensus import MustStop
 from felix.actors.node import Node
 from felix.cli.config import LISTENERS, Config
 from felix.cli.doors import open_doors
 from felix.cli.http_child import http_processes
+from felix.cli.local_rpc import local_rpc
 from felix.cli.opening import open_data_dir, start_anew
 from felix.cli.options import EXIT_CONFIG, EXIT_START
-from felix.cli.scraping import registry_of
+from felix.cli.scraping import registry_of, registry_of_process
 from felix.cli.settings import node_curve, node_settings, sealer_of
 from felix.core.catalog.dump import BadDump
-from felix.http.probes import ProbeServer, create_probe_app
+from felix.http.probes import Probe, ProbeServer, create_probe_app
 from felix.http.request_counts import CountsFile
 from felix.http.tls import TlsFiles
 from felix.proto.levels import EXIT_TOO_OLD
@@ -36,8 +35,6 @@ from felix.storage.ports import Identity
 
 PORT_PATIENCE_S = 3.0
 """A port may still be held by the HTTP processes of a node that was killed a moment ago."""
-SOCKET_PATH_BYTES_MAX = 100
-"""Linux takes 107."""
 EXIT_REMOVED = 74
 """The cluster has let this node go; starting it again leads nowhere."""
 EXITS: Final = {"removed": EXIT_REMOVED, "too_old": EXIT_TOO_OLD, "config": EXIT_CONFIG}
@@ -100,7 +97,7 @@ def _serve(config: Config, stop: Stop) -> MustStop | None:
     sealer = sealer_of(config)
     with contextlib.ExitStack() as stack:
         curve = node_curve(config)
-        data = open_data_dir(config, stop.reading, curve)
+        data = open_data_dir(config, stop.reading, curve, lambda why: _waiting(config, why))
         if data is None:
             return None  # stopped before any member of the cluster answered
         try:
@@ -108,14 +105,16 @@ def _serve(config: Config, stop: Stop) -> MustStop | None:
         except OSError:
             data.close()
             raise
-        rpc_local = stack.enter_context(_local_rpc(data.path))
+        rpc_local = stack.enter_context(local_rpc(data.path))
         settings = node_settings(config, data.identity, rpc_local)
         node = Node(settings, data, must_stop=stop.must_stop, curve=curve, sealer=sealer)
         stack.callback(node.stop)
         node.start()
         counts = CountsFile(config.http.workers)
         stack.callback(counts.close)
-        stack.enter_context(_probes(config, node, counts))
+        registry = registry_of(node.statistics, counts.totals, config.tls.cert_file)
+        probes = _probes(config, registry, live=node.why_not_live, ready=node.why_not_ready)
+        stack.enter_context(probes)
         with contextlib.ExitStack() as face:
             if config.http.enabled:
                 face.enter_context(
@@ -175,29 +174,23 @@ def _announce(config: Config, identity: Identity) -> None:
 
 
 @contextlib.contextmanager
-def _local_rpc(data_dir: Path) -> Iterator[str]:
-    """Find a place for the socket that the HTTP processes ask.
+def _waiting(config: Config, why: str) -> Iterator[None]:
+    """Say to the probes that this process works, and waits.
 
-    In the data directory, where a node that was killed finds it again; in a folder of its own where
-    that path is too long for a socket.
+    Were it silent, it would be restarted again and again by whoever watches it.
     """
-    path = data_dir.absolute() / "rpc.sock"
-    if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
-        yield f"ipc://{path}"
-        path.unlink(missing_ok=True)
-        return
-    folder = tempfile.mkdtemp(prefix="felix-")
-    try:
-        yield f"ipc://{folder}/rpc.sock"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    _wait_for_free_ports(config)
+    registry = registry_of_process(config.tls.cert_file)
+    with _probes(config, registry, live=lambda: None, ready=lambda: why):
+        yield
 
 
 @contextlib.contextmanager
-def _probes(config: Config, node: Node, counts: CountsFile) -> Iterator[None]:
-    registry = registry_of(node.statistics, counts.totals, config.tls.cert_file)
+def _probes(
+    config: Config, registry: CollectorRegistry, live: Probe, ready: Probe
+) -> Iterator[None]:
     host, port = _split(config.listen.metrics)
-    app = create_probe_app(registry, live=node.why_not_live, ready=node.why_not_ready)
+    app = create_probe_app(registry, live, ready)
     tls = TlsFiles(config.tls.cert_file, config.tls.key_file) if config.tls.cert_file else None
     server = ProbeServer(host, port, app, tls)
     server.start()

@@ -10,6 +10,7 @@ import click
 from felix import __version__
 from felix.cli import logs
 from felix.cli.backup import backup_group, restore_command
+from felix.cli.backup_rotate import rotate_command
 from felix.cli.config import BrokersConfig, LogConfig
 from felix.cli.config_loading import show
 from felix.cli.dev import dev
@@ -21,6 +22,7 @@ from felix.cli.options import CONFIG_OPTION, EXIT_CONFIG, EXIT_START, end, load_
 from felix.cli.recover import recover_group
 from felix.cli.serve import serve
 from felix.cli.sim_broker_command import sim_broker
+from felix.cli.step_down import step_down_command
 from felix.core.catalog.dump import BadDump
 from felix.proto.levels import EXIT_TOO_OLD, TooOld
 from felix.storage.errors import StorageError
@@ -115,8 +117,10 @@ def config_check(path: Path | None) -> None:
 
 main.add_command(keygen_group)
 main.add_command(backup_group)
+backup_group.add_command(rotate_command)
 main.add_command(restore_command)
 main.add_command(sim_broker)
 main.add_command(recover_group)
 main.add_command(dev_idp)
+main.add_command(step_down_command)
 keygen_group.add_command(keygen_curve)

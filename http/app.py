@@ -14,6 +14,7 @@ from falcon.routing import BaseConverter
 from felix.http import errors
 from felix.http.authentication import Authenticate
 from felix.http.counting import CountRequests
+from felix.http.dashboard import Dashboard, DashboardRedirect
 from felix.http.desk import Desk
 from felix.http.docs_page import DocsPage, DocsRedirect
 from felix.http.identity_routes import BOOTSTRAP
@@ -98,6 +99,10 @@ def create_app(
     app.add_route("/docs", DocsRedirect())
     app.add_route("/docs/", page)
     app.add_route("/docs/{page:path}", page)
+    dashboard = Dashboard()
+    app.add_route("/ui", DashboardRedirect())
+    app.add_route("/ui/", dashboard)
+    app.add_route("/ui/{name:segment}", dashboard)
     return app
 
 

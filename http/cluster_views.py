@@ -26,6 +26,16 @@ class MemberView(msgspec.Struct, frozen=True, kw_only=True):
     active: bool | None
 
 
+class CommitWindowView(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the commits of a stretch of time took."""
+
+    commits: int
+    p50_us: int
+    """Estimated from buckets, as is `p99_us`."""
+    p99_us: int
+    max_us: int
+
+
 class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     """The cluster as the answering node sees it."""
 
@@ -47,6 +57,11 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     """Identities of the last members that left."""
     alarms: list[str]
     """What an operator should look at, in words."""
+    commit_window_s: int = 0
+    """Length of a window; 0: that node is of a build that does not say."""
+    commit_windows: list[CommitWindowView] = []
+    """Of what was proposed at the answering node while it led, the oldest first; the last one is
+    not over."""
 
 
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,8 +46,8 @@ CONSISTENCY_WORDS: Final[dict[AckPolicy, ConsistencyWord]] = {
     policy: word for word, policy in ACK_POLICIES.items()
 }
 
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_BYTES: Final = {"B": 1} | {
+SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+BYTES: Final = {"B": 1} | {
     prefix + suffix: base**power
     for base, suffix in ((1000, "B"), (1024, "iB"))
     for power, prefix in enumerate("KMGTP", start=1)
@@ -107,10 +107,10 @@ def retention(body: RetentionBody | None) -> RetentionPolicy | None:
         return None
     return RetentionPolicy(
         max_age_seconds=_quantity(
-            body.max_age_seconds, body.time, _SECONDS, "/retention/time", "max_age_seconds"
+            body.max_age_seconds, body.time, SECONDS, "/retention/time", "max_age_seconds"
         ),
         max_size_bytes=_quantity(
-            body.max_size_bytes, body.size, _BYTES, "/retention/size", "max_size_bytes"
+            body.max_size_bytes, body.size, BYTES, "/retention/size", "max_size_bytes"
         ),
     )
 
@@ -126,7 +126,7 @@ def quotas(body: QuotasBody | None) -> Quotas | None:
         max_storage_bytes=_quantity(
             body.max_storage_bytes,
             body.max_storage,
-            _BYTES,
+            BYTES,
             "/quotas/max_storage",
             "max_storage_bytes",
         ),
@@ -143,7 +143,7 @@ def encryption(body: EncryptionBody | None) -> Encryption | None:
         rotation_period_seconds=_quantity(
             body.rotation_period_seconds,
             body.rotation_period,
-            _SECONDS,
+            SECONDS,
             "/encryption/rotation_period",
             "rotation_period_seconds",
         ),

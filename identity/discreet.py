@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
-SECRET_FIELDS: Final = frozenset({"kek", "token", "previous_token", "bootstrap_tokens"})
+SECRET_FIELDS: Final = frozenset(
+    {"kek", "token", "refresh_token", "previous_token", "bootstrap_tokens"}
+)
 """Fields of this name hold a secret itself, not the name of a file."""
 HIDDEN: Final = "<hidden>"
 

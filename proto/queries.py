@@ -457,6 +457,16 @@ class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     """The feature level of the build it runs."""
 
 
+class CommitWindow(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """How long the commits of a stretch of time took, from the proposal to the answer."""
+
+    commits: int = 0
+    p50_us: int = 0
+    """Half of them took no longer; estimated from buckets, as is `p99_us`."""
+    p99_us: int = 0
+    max_us: int = 0
+
+
 class ClusterStatus(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     """The cluster as the answering node sees it."""
 
@@ -479,6 +489,11 @@ class ClusterStatus(msgspec.Struct, frozen=True, tag_field="type", kw_only=True)
     """Identities of the last members that left."""
     alarms: list[str] = []
     """What an operator should look at, in words."""
+    commit_window_s: int = 0
+    """Length of a window; 0: the node that answers is of a build that does not say."""
+    commit_windows: list[CommitWindow] = []
+    """Of what was proposed at the answering node while it led, the oldest first; the last one is
+    not over."""
 
 
 class BackupPiece(msgspec.Struct, frozen=True, tag_field="type"):

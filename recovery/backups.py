@@ -23,7 +23,15 @@ def save_backup(
 ) -> ReadBackup:
     """Fetch a backup, check it as it lies on the disk, and only then give it its name.
 
-    `control_plane` must ask one node only. Raises: Refused, FelixError, BadBackup, TooOld, OSError.
+    `control_plane` must ask one node only. Raises: FelixError, and what `keep_backup` raises.
+    """
+    return keep_backup(_pieces(control_plane, consistency, timeout_s), file)
+
+
+def keep_backup(pieces: Iterator[bytes], file: Path) -> ReadBackup:
+    """Write a backup, check it as it lies on the disk, and only then give it its name.
+
+    Raises: Refused, BadBackup, TooOld, OSError, and what `pieces` raises.
     """
     if file.exists():
         raise Refused(f"{file} exists: backups are not written over")
@@ -31,7 +39,7 @@ def save_backup(
     partial = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as out:
-            for piece in _pieces(control_plane, consistency, timeout_s):
+            for piece in pieces:
                 out.write(piece)
             out.flush()
             os.fsync(out.fileno())

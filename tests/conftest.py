@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -14,3 +15,9 @@ def no_logging_is_left_behind() -> Iterator[None]:
     structlog.reset_defaults()
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def nobodys_contexts_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let `felix-admin` know no contexts but those that a test makes."""
+    monkeypatch.setenv("FELIX_ADMIN_CONFIG", str(tmp_path / "admin.yaml"))

@@ -10,6 +10,8 @@ SETTLE_S: Final = 1.0
 would go to the first ones and stay there."""
 SETTLE_S_MAX: Final = 10.0
 """They wait no longer than this in all."""
+FEW: Final = 20
+"""So many streams do not wait: what they make uneven does not matter."""
 MANY: Final = 0.1
 """Of the brokers that are up. One more among many keeps nobody waiting."""
 

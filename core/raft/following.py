@@ -43,6 +43,7 @@ class Following(Standing):
         self.commit = self.applied = meta.index
         self._memberships = Memberships(meta.index, meta.membership)
         self.checkpoints.clear()
+        self.diverged_at = None  # what was wrong has just been replaced
         self.snapshot = meta
         self._replies.append(
             SnapshotReply(

@@ -78,7 +78,7 @@ class Standing:
         self.dismissed_at: Index | None = None
         """Set once this node was removed: it must stop."""
         self.diverged_at: Checkpoint | None = None
-        """Set once a majority has something else than this node: it must stop."""
+        """Set while a majority has something else than this node: it must stop."""
         self.config = config
         self._random = random
         self._saved = hard_state

@@ -22,6 +22,8 @@ from felix.actors.messages import (
 from felix.actors.placement_planner import PlacementPlanner, PlanTimes
 from felix.actors.watch_position import Position, WatchPosition
 from felix.core.catalog.planning import STREAMS_MAX, work_of
+from felix.core.placement import arrivals
+from felix.core.placement.arrivals import FEW
 from felix.proto.brokers import Placement, ShardMove
 from felix.proto.commands import AnyCommand
 from felix.proto.errors import ErrorReply
@@ -149,13 +151,25 @@ def test_streams_that_nobody_can_have_do_not_keep_others_waiting(around: Around)
     assert not around.placed("a0000")
 
 
-def test_a_stream_waits_for_the_brokers_that_are_about_to_come(around: Around) -> None:
-    around.log.stream("s")
+def test_many_streams_wait_for_the_brokers_that_are_about_to_come(around: Around) -> None:
+    names = [f"s{number}" for number in range(FEW + 1)]
+    for name in names:
+        around.log.stream(name)
     around.lead()
     around.register("b1")
     eventually(lambda: around.node.brokers_shown == 1)
     around.register("b2", "b3")
+    eventually(lambda: bool(around.placed(names[-1])))
+    for name in names:
+        (shard,) = around.placed(name)
+        assert sorted(shard.copies) == ["b1", "b2", "b3"]
+        assert shard.generation == 1, "it has got all of them at once"
+
+
+def test_a_few_streams_wait_for_nobody(around: Around, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "SETTLE_S", 3600.0)
+    monkeypatch.setattr(arrivals, "SETTLE_S_MAX", 3600.0)
+    around.log.stream("s")
+    around.lead()
+    around.register("b1")
     eventually(lambda: bool(around.placed("s")))
-    (shard,) = around.placed("s")
-    assert sorted(shard.copies) == ["b1", "b2", "b3"]
-    assert shard.generation == 1, "it has got all of them at once"

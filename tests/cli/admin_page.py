@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from felix.cli.admin import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-_BEFORE, _, _REST = PAGE.partition("\n## The audit trail\n")
+_BEFORE, _, _REST = PAGE.partition("\n## Brokers and shards\n")
+_BROKERS, _, _REST = _REST.partition("\n## The audit trail\n")
 _AUDIT, _, _AFTER = _REST.partition("\n## ")
 
 
@@ -28,7 +29,9 @@ def commands_of(text: str) -> list[str]:
 BLOCKS = blocks_of(_BEFORE + _AFTER)
 COMMANDS = commands_of(_BEFORE + _AFTER)
 AUDIT_COMMANDS = commands_of(_AUDIT)
-"""They need a trail; the others need members."""
+"""They need a trail."""
+BROKER_COMMANDS = commands_of(_BROKERS)
+"""They need brokers; the others need members."""
 
 
 def run(line: str, places: dict[str, str], runner: CliRunner) -> str:

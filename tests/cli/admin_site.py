@@ -6,12 +6,14 @@ import contextlib
 import os
 import pty
 import re
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from click.testing import CliRunner, Result
 
@@ -68,19 +70,44 @@ def closed_port() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
-def on_a_terminal(site: Site, command: str, typed: str, stdout: Path) -> tuple[int, str]:
+def until_it_shows(site: Site, command: str, wanted: str) -> tuple[int, str]:
+    """Run what never ends on a terminal; interrupt it once it has shown something."""
+    ours, theirs = pty.openpty()
+    with started(site, command.split(), theirs, theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while wanted.encode() not in shown:
+            shown += os.read(ours, 65536)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):
+            while piece := os.read(ours, 65536):
+                shown += piece
+        os.close(ours)
+        return process.wait(10), shown.decode()
+
+
+def started(
+    site: Site, words: list[str], terminal: int, stdout: int | IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start the program with its input and its errors on a terminal."""
+    code = "from felix.cli.admin import main; main(prog_name='felix-admin')"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        stdin=terminal,
+        stdout=stdout,
+        stderr=terminal,
+        cwd=ROOT,
+        env=os.environ | {"FELIX_ADMIN_ENDPOINTS": site.endpoint, "TERM": "xterm"},
+    )
+
+
+def on_a_terminal(
+    site: Site, command: str, typed: str, stdout: Path, noun: str = "cluster"
+) -> tuple[int, str]:
     """Run it on a terminal of its own, but for its result; type; give exit code and display."""
     ours, theirs = pty.openpty()
-    code = "from felix.cli.admin import main; main(prog_name='felix-admin')"
     with stdout.open("wb") as result:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, "cluster", *command.split()],
-            stdin=theirs,
-            stdout=result,
-            stderr=theirs,
-            cwd=ROOT,
-            env=os.environ | {"FELIX_ADMIN_ENDPOINTS": site.endpoint, "TERM": "xterm"},
-        )
+        process = started(site, [*noun.split(), *command.split()], theirs, result)
     os.close(theirs)
     os.write(ours, typed.encode())
     shown = b""

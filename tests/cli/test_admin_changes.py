@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from felix.cli.admin_errors import HINTS
+from felix.cli.admin.errors import HINTS
 from felix.proto.cluster import AddMember, Operation, RemoveMember, TransferLeadership
 from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import MembershipRefused, NoLeader, OutcomeUnknown

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from felix.cli.admin import main
-from felix.cli.admin_errors import HINTS
+from felix.cli.admin.errors import HINTS
 from felix.proto.cluster import Operation
 from felix.proto.control_plane import Answered, Call
 from felix.proto.errors import Internal

@@ -5,16 +5,33 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from felix.cli.admin import main
-from felix.cli.admin_errors import HINTS
+from felix.cli.admin.errors import (
+    EXIT_REFUSED,
+    EXIT_TIMED_OUT,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    HINTS,
+    OutcomeUnknown,
+    Refused,
+    TimedOut,
+    Unreachable,
+    Usage,
+)
+from felix.cli.admin.reference import reference
 from tests.cli.admin_page import BLOCKS, PAGE, run
 from tests.support.http_server import serving
 from tests.support.local_cluster import LocalCluster, LocalOutsider
+
+ROOT: Final = Path(__file__).parents[2]
+README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
+REFERENCE: Final = ROOT / "docs" / "cli-reference.md"
 
 
 @pytest.mark.slow
@@ -48,14 +65,35 @@ def without_blanks(text: str) -> str:
     return "\n".join(line.rstrip().rstrip("─") for line in text.splitlines())
 
 
-def test_every_command_and_option_is_on_the_page() -> None:
-    for group in main.commands.values():
-        assert isinstance(group, click.Group)
-        for name, command in group.commands.items():
-            assert f"felix-admin {group.name} {name}" in PAGE
-            for parameter in command.params:
-                for option in parameter.opts if isinstance(parameter, click.Option) else ():
-                    assert re.search(rf"(?<![\w-]){option}\b", PAGE), (name, option)
+def test_the_page_of_all_commands_is_made_of_them() -> None:
+    again = "make it anew: python -m felix.cli.admin.reference > docs/cli-reference.md"
+    assert REFERENCE.read_text(encoding="utf-8") == reference(main), again
+
+
+def test_every_command_that_a_page_names_is_there() -> None:
+    for page in (PAGE, README):
+        for words in re.findall(r"felix-admin ([a-z-]+(?: [a-z-]+)?)", page):
+            noun, _, verb = words.partition(" ")
+            found = main.commands.get(noun)
+            assert found is not None, words
+            if isinstance(found, click.Group) and verb:
+                assert verb in found.commands, words
+
+
+def test_exit_codes_are_what_the_page_and_the_help_say() -> None:
+    codes: dict[type[click.ClickException], int] = {
+        Refused: EXIT_REFUSED,
+        Usage: EXIT_USAGE,
+        Unreachable: EXIT_UNREACHABLE,
+        OutcomeUnknown: EXIT_UNREACHABLE,
+        TimedOut: EXIT_TIMED_OUT,
+    }
+    assert {kind.exit_code for kind in codes} == {1, 2, 3, 4}
+    assert all(kind.exit_code == code for kind, code in codes.items())
+    assert click.UsageError.exit_code == EXIT_USAGE
+    for code in range(5):
+        assert f"\n| {code} | " in PAGE
+        assert f"{code} " in (main.help or "").partition("Exit codes:")[2]
 
 
 def test_every_reason_that_has_a_hint_is_on_the_page() -> None:

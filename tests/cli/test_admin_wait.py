@@ -8,8 +8,8 @@ from functools import partial
 import msgspec
 import pytest
 
-from felix.cli.admin_errors import OutcomeUnknown, Refused, TimedOut, Unreachable
-from felix.cli.admin_wait import Step, follow, joining, leaving, member_of
+from felix.cli.admin.errors import OutcomeUnknown, Refused, TimedOut, Unreachable
+from felix.cli.admin.wait import Step, follow, joining, leaving, member_of, until_done
 from felix.http.cluster_views import ClusterView, cluster_view
 from felix.proto.cluster import AddMember, RemoveMember
 from felix.proto.queries import ClusterStatus, GetCluster
@@ -131,3 +131,20 @@ def test_waiting_ends_after_its_time_and_says_how_far_it_came() -> None:
     scene.add()
     with pytest.raises(TimedOut, match=r"within 0\.01 s.*n4 is 1,234 entries behind"):
         scene.follow(partial(joining, member_id=NEW), timeout_s=0.01)
+
+
+def test_an_interrupted_wait_says_that_the_change_goes_on() -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    scene = Scene()
+    scene.add()
+    with pytest.raises(TimedOut, match="goes on without this command: n4 is 500") as caught:
+        until_done(
+            lambda: joining(scene.view(), NEW),
+            scene.say,
+            timeout_s=60.0,
+            look_at="felix-admin cluster status",
+            pause=interrupted,
+        )
+    assert caught.value.hint == "see how far it is: felix-admin cluster status"

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from felix.cli.admin import main
-from felix.cli.admin_errors import Refused
+from felix.cli.admin.errors import Refused
 from felix.cli.audit_file import PAGE_SIZE, export, verify
 from felix.core.catalog.catalog import CatalogLimits
 from felix.http.audit_views import AuditPageView, page_view

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -110,7 +111,10 @@ def test_a_handover_asked_of_a_follower_is_answered_as_done(three: Cluster) -> N
         assert answer.json()["leader_id"] not in {None, leader.id}
 
 
-def test_every_command_of_the_page_works_on_real_nodes(three: Cluster) -> None:
+def test_every_command_of_the_page_works_on_real_nodes(
+    three: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     three.make_namespace()
     first, second, third = three.nodes
     places = {f"127.0.0.1:170{n}0": node.config.listen.http for n, node in enumerate(three.nodes)}

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from felix.cli.admin import main
-from felix.cli.admin_options import TOKEN_VARIABLE
+from felix.cli.admin.options import TOKEN_VARIABLE
 from felix.cli.config import BootstrapConfig, Config
 from felix.cli.debug_bundle import MANIFEST, Manifest
 from felix.cli.debug_gathering import OF_THE_API, OF_THE_PROBES, Integrity

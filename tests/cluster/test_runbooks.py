@@ -17,7 +17,7 @@ import urllib3
 from click.testing import CliRunner, Result
 
 from felix.cli.admin import main
-from felix.cli.admin_errors import EXIT_REFUSED, EXIT_UNREACHABLE
+from felix.cli.admin.errors import EXIT_REFUSED, EXIT_UNREACHABLE
 from felix.cli.config import LimitsConfig, RaftTimings
 from felix.cli.dev import ReadyFile
 from tests.cluster.placed_broker import PlacedBroker

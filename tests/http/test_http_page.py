@@ -29,7 +29,11 @@ OF_NO_KIND: Final = {
     "upstream": "a provider's token",
     "bootstrap": "the bootstrap token",
 }
-OUTSIDE_THE_TABLE: Final = {("GET", OPENAPI_PATH): "nothing", ("GET", "/docs/"): "nothing"}
+OUTSIDE_THE_TABLE: Final = {
+    ("GET", OPENAPI_PATH): "nothing",
+    ("GET", "/docs/"): "nothing",
+    ("GET", "/ui/"): "nothing",
+}
 
 
 def rows_of(page: str) -> dict[tuple[str, str], str]:

@@ -67,8 +67,8 @@ SERVED_MIN: Final[dict[Role, int]] = {
     "operator": 74,
 }
 """Operations that are carried out at least once: trials that are all refused prove little."""
-FOR_EVERYONE: Final = {"list_tenants", "can_i", "explain"}
-"""What every token opens: an empty list, and the answer that one may nothing."""
+FOR_EVERYONE: Final = {"list_tenants", "list_shard_moves", "can_i", "explain"}
+"""What every token opens: empty lists, and the answer that one may nothing."""
 BOOTSTRAP_TOKEN: Final = "day-zero-secret"
 DOORS: Final = {door.operation: door for door in (*ROUTES, BOOTSTRAP)}
 # Not `negative_data_rejection`: the contract takes `?page_size=` for no number, and a body that the

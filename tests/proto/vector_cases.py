@@ -346,6 +346,11 @@ def replies() -> list[Case]:
                 voter=True,
             )
         ],
+        commit_window_s=10,
+        commit_windows=[
+            queries.CommitWindow(),
+            queries.CommitWindow(commits=12, p50_us=900, p99_us=2400, max_us=3100),
+        ],
     )
     batch = UpdateBatch(
         CLUSTER,

@@ -76,3 +76,15 @@ def test_a_node_that_had_the_same_does_not_believe_that_it_differs() -> None:
     three[B].hear(Divergence(A, B, three[B].core.term, checkpoint(1, "x")))
     three[B].hear(Divergence(A, B, three[B].core.term, checkpoint(2, "z")))
     assert three[B].core.diverged_at is None
+
+
+def test_what_a_snapshot_has_replaced_is_not_wrong_any_more() -> None:
+    three = led_by_a(A="x", B="y", C="x")
+    three.cut = {B}
+    three.propose(A, b"1", b"2")
+    for name in (A, C):
+        three[name].take_snapshot(b"state")
+    three.cut = set()
+    three.tick(6)
+    assert three[B].core.snapshot == three[A].core.snapshot
+    assert three[B].core.diverged_at is None

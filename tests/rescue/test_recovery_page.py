@@ -50,18 +50,21 @@ def test_every_command_of_the_page_does_what_the_page_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = three.wait_converged()
-    assert len(COMMANDS) == 8
-    save, curl, sure, verify, restore, replace, plan, apply = COMMANDS
+    assert len(COMMANDS) == 9
+    save, curl, rotate, sure, verify, restore, replace, plan, apply = COMMANDS
     node = three.nodes[0]
     elsewhere = {
         "127.0.0.1:9000": node.config.listen.rpc,
         "127.0.0.1:8443": node.config.listen.http,
+        "/var/backups/felix": str(tmp_path / "kept"),
         "/var/lib/felix": str(tmp_path / "lib"),
         "/etc/felix/felix.yaml": str(node.config_file),
     }
     said = run(save, elsewhere)
     assert before.digest in said
     run(curl, elsewhere)
+    (tmp_path / "kept").mkdir()
+    assert before.digest in run(rotate, elsewhere)
     run(sure, elsewhere)
     assert run(verify, elsewhere) == said
     assert before.digest in felix("backup", "verify", "http.backup")

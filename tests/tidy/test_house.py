@@ -137,7 +137,8 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "zipfile", "-e", wheel, unpacked], check=True, timeout=60)
     code = (
         "import felix, sys; from felix.cli.server import main; import felix.http.app; "
-        "import http.client; print(felix.__file__)"
+        "import http.client; from felix.http.dashboard import FOLDER, PAGE; "
+        "assert (FOLDER / PAGE).exists(); print(felix.__file__)"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],

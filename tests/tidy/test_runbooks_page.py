@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from felix.actors.ending import EXIT_ACTOR_FAILED, EXIT_STALLED
-from felix.cli.admin_errors import HINTS
+from felix.cli.admin.errors import HINTS
 from felix.cli.config_loading import known_keys
 from felix.cli.options import EXIT_CONFIG, EXIT_START
 from felix.cli.serve import EXIT_REMOVED
