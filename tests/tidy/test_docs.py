@@ -23,8 +23,8 @@ PAGES: Final = [
 OURS: Final = {"felix-admin": admin, "felix-controlplane": controlplane}
 OTHERS: Final = frozenset(
     {
-        *(".", "cd", "curl", "df", "echo", "export", "kill", "make", "mkdir", "wait"),
-        *("git", "helm", "kubectl", "python", "python3", ".venv/bin/python"),
+        *(".", "cd", "cp", "curl", "df", "echo", "export", "kill", "make", "mkdir", "wait"),
+        *("git", "helm", "kubectl", "openssl", "python", "python3", ".venv/bin/python"),
         *("as_bob", "call", "exchange"),
     }
 )
@@ -92,10 +92,18 @@ def test_every_command_begins_with_a_program_that_is_there_or_well_known(page: P
 
 
 def ours_in(page: Path) -> Iterator[list[str]]:
-    """List the command lines of our programs, split into words."""
+    """List the command lines of our programs, split into words as a shell does."""
     for line in commands_of(page):
-        for found in re.finditer(rf"(?:^|[;(|] *)((?:{'|'.join(OURS)}) [^;|&<>]*)", line):
-            yield shlex.split(found[1].rstrip(") "))
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split, lexer.commenters = True, ""
+        words: list[str] = []
+        for word in [*lexer, ";"]:
+            if not re.fullmatch(r"[();<>|&]+", word):
+                words.append(word)
+                continue
+            if words and words[0] in OURS:
+                yield words
+            words = ["where it goes"] if word[0] in "<>" else []
 
 
 def why_not(words: list[str]) -> str:
@@ -155,3 +163,7 @@ def test_the_readme_leads_to_every_page() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     pages = [*(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md"]
     assert [name_of(page) for page in pages if f"]({name_of(page)})" not in readme] == []
+
+
+def test_commands_are_found_where_pages_have_them() -> None:
+    assert sum(1 for page in PAGES for _ in ours_in(page)) > 30
