@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from pathlib import Path
@@ -119,7 +120,9 @@ class DiskSpace:
                 self.check(document.wanted)
         elif self.is_low and not isinstance(command, (*FREEING, *CLOSING, *SERVING)):
             raise DiskFull(
-                f"the leader's disk has {self.free_mb} MB left: only deletes are taken",
+                f"the leader's disk has {self.free_mb} MB left: only deletes are taken until it "
+                f"has {math.ceil(self._free_min_mb * CLEAR_FACTOR)} (limits.disk_free_min_mb), "
+                "or another node leads",
                 retry_after_ms=RETRY_AFTER_MS,
             )
 

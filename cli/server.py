@@ -14,6 +14,7 @@ from felix.cli.backup_rotate import rotate_command
 from felix.cli.config import BrokersConfig, LogConfig
 from felix.cli.config_loading import show
 from felix.cli.dev import dev
+from felix.cli.dev_idp_command import dev_idp
 from felix.cli.dev_nodes import DevError
 from felix.cli.keygen import keygen_group
 from felix.cli.keygen_curve import keygen_curve
@@ -120,5 +121,6 @@ backup_group.add_command(rotate_command)
 main.add_command(restore_command)
 main.add_command(sim_broker)
 main.add_command(recover_group)
+main.add_command(dev_idp)
 main.add_command(step_down_command)
 keygen_group.add_command(keygen_curve)

@@ -151,7 +151,10 @@ class Tenants:
         call = Call(timeout_s=FRESH_S, consistency="linearizable") if must_be_fresh else _STALE
         answered = self._control_plane.ask(query, call)
         if answered.age_ms > self._age_max_ms:
-            raise NoLeader("this node has heard nothing from the cluster for too long")
+            raise NoLeader(
+                "this node has heard of no leader for longer than auth.identity_age_max_s, "
+                "and lets nobody in; see /ready and /metrics of all nodes"
+            )
         view = answered.result
         assert isinstance(view, IdentityView)
         if view.is_unchanged:

@@ -45,7 +45,8 @@ def status(client: AdminClient, output: Format) -> None:
     if view.leader_id is None:
         raise Unreachable(
             "there is no leader: nothing can be changed",
-            "see that a majority of the voters runs and can reach each other",
+            "see that a majority of the voters runs and can reach each other: "
+            "docs/runbooks.md#lost-quorum",
         )
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 
-from felix.cli.config import LISTENERS, Config
-from felix.cli.config_loading import ConfigError, known_keys, load, render, variable_of
+from felix.cli.config import LISTENERS
+from felix.cli.config_loading import ConfigError, load, render
 from felix.cli.http_child import http_settings
-
-DOCUMENTATION = Path(__file__).parents[2] / "docs" / "configuration.md"
+from tests.cli import configuration_page
 
 
 def member(name: str, base: int) -> dict[str, str]:
@@ -237,21 +234,7 @@ def test_another_cluster_has_another_id(tmp_path: Path) -> None:
     assert mine.new_cluster_id != other.new_cluster_id
 
 
-def test_the_documentation_lists_every_key_with_its_variable_and_default() -> None:
-    rows = re.findall(
-        r"^\| `([\w.]+)` \| `(\w+)` \| (\S+) \| .+ \|$", DOCUMENTATION.read_text(), re.MULTILINE
-    )
-    assert rows == [(key, variable_of(key), default_of(key)) for key in known_keys()]
-
-
-def default_of(key: str) -> str:
-    kind: Any = Config
-    for name in key.split("."):
-        field = next(one for one in msgspec.structs.fields(kind) if one.name == name)
-        kind = field.type
-    if field.required or key == "cluster.members":
-        return "required"
-    if field.default in ("", ()):
-        return "none"
-    said = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default)
-    return f"`{said.lower() if isinstance(field.default, bool) else said}`"
+def test_the_page_has_every_key_as_the_records_have_it() -> None:
+    page = configuration_page.PATH.read_text(encoding="utf-8")
+    again = "python -m tests.cli.configuration_page"
+    assert configuration_page.with_table(page) == page, f"out of date: {again}"

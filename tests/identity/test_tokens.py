@@ -356,7 +356,7 @@ def test_when_the_node_has_heard_nothing_for_too_long_nobody_is_authenticated(
     token = issue(world).felix_token
     world.plane.age_ms = 900_001
     world.ticks_s += 2
-    with pytest.raises(NoLeader):
+    with pytest.raises(NoLeader, match="identity_age_max_s"):
         world.gate.caller_of_token(token)
     with pytest.raises(NoLeader):
         issue(world)
