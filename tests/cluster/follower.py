@@ -25,6 +25,8 @@ class Follower:
         """Updates it was called back for."""
         self.snapshots: list[int] = []
         """Versions of the views that replaced what it had."""
+        self.skipped = 0
+        """Updates that it was not called back for, because a snapshot held them."""
         self.lags_s: list[float] = []
         """From the commit to the callback, of updates that were pushed."""
         self.faults: list[str] = []
@@ -65,6 +67,7 @@ class Follower:
     def _on_snapshot(self, view: MetadataView) -> None:
         if view.version < self._at:
             self.faults.append(f"a snapshot took it back from {self._at} to {view.version}")
+        self.skipped += view.version - self._at
         self._at = view.version
         self.snapshots.append(view.version)
 
