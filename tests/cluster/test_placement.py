@@ -134,7 +134,7 @@ def test_a_stream_is_placed_right_after_its_creation_and_a_drained_broker_become
         rows = now.site.placements()["orders"].placements
         assert all(set(one.copies) == {"b", "c"} for one in rows)
         asked(now.three.nodes, CancelDrain(broker_id="a"))
-        assert now.status("a") == "active"
+        now.until(lambda: now.status("a") == "active")
 
 
 def test_the_shards_of_a_dead_broker_are_led_by_others_in_one_version_and_rebuilt_elsewhere() -> (
