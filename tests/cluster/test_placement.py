@@ -277,4 +277,4 @@ def test_the_last_broker_of_a_zone_drains_into_others_and_all_at_once_is_blocked
         now.until(lambda: len(now.plan().plan.blocked_by) > 0)
         assert "drained" in now.plan().plan.blocked_by[0].why
         assert now.shard().leader in {"a1", "a2"}
-        assert {now.status(one) for one in ("a1", "a2")} == {"draining"}
+        now.until(lambda: {now.status(one) for one in ("a1", "a2")} == {"draining"})
